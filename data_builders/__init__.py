@@ -1,0 +1,1 @@
+"""TFDS builders of every dataset; they import nothing from fss_jax and need no TensorFlow."""

@@ -1,0 +1,1 @@
+"""One file per experiment; each `get_config()` returns a locked ConfigDict."""
