@@ -1,0 +1,63 @@
+"""Every setting there is, with the values of a plain run; experiments override a few of them."""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    c = ConfigDict()
+    c.seed = 0
+
+    # Data. A record is `shots` supports and `queries` queries of one class.
+    c.dataset = "fss_glyphs/tiny"
+    c.data_dir = "data"
+    c.canvas = 64  # pixels; side of the bank's canvas, larger images are shrunk to it
+    c.shots = 1
+    c.queries = 1
+    c.rule = "class_uniform"  # see episodes.EpisodeSampler
+    c.train_split = "train"
+    c.support_size = 64  # pixels, warped
+    c.query_size = 64  # pixels, warped; 0 = the image's true size on the canvas
+    c.void = "background"
+    c.min_lattice_hits = 0
+    c.bank = "auto"  # 'device', 'loader' (decodes while training), or 'auto': device if it fits
+
+    # Method: its name in fss_jax.models and its fields.
+    c.method = "oslsm"
+    c.model = ConfigDict()
+    c.dtype = "float32"  # compute dtype: float32 or bfloat16
+    c.init = ""  # 'FORMAT:ARCH:PATH' of foreign weights, see docs/weights.md
+    c.init_from = ""  # a workdir whose parameters to start from
+
+    # Optimization.
+    c.steps = 1000  # updates / accumulate
+    c.batch = 32  # episodes per step over all devices
+    c.accumulate = 1  # steps averaged into one update
+    c.loss = "mean"  # see losses.segmentation_loss
+    c.foreground_weight = 1.0
+    c.optimizer = "adam"
+    c.momentum = 0.99
+    c.lr = 3e-3
+    c.schedule = "constant"
+    c.warmup = 0
+    c.halve_every = 1
+    c.weight_decay = 0.0
+    c.clip = 0.0
+    c.clip_groups = ()
+    c.lr_multipliers = ()  # (pattern of the leaf's name, factor), first match counts
+    c.steps_per_dispatch = 8  # steps inside one compiled call
+
+    # Validation, checkpoints, logging, in steps.
+    c.val_split = "val"
+    c.val_protocol = "uniform"
+    c.val_episodes = 200
+    c.eval_every = 200
+    c.save_every = 200
+    c.log_every = 40
+
+    # Evaluation.
+    c.test_split = "test"
+    c.protocol = "uniform"
+    c.eval_batch = 16  # episodes per device
+    return c
+
+

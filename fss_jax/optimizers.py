@@ -1,0 +1,111 @@
+"""Optimizers of the papers as optax chains, from the flat config."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+Params = Any
+SCHEDULES = ("constant", "cosine", "halving")
+
+
+def leaf_names(params: Params) -> Params:
+    """The tree with each leaf replaced by its 'a/b/c' name."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: "/".join(str(getattr(key, "key", key)) for key in path), params
+    )
+
+
+def learning_rate(config: ConfigDict) -> Callable[[int], jax.Array]:
+    """Step -> learning rate, with a linear warm-up of `config.warmup` updates.
+
+    'halving' multiplies by one half every `config.halve_every` updates (FSS-1000, protocols.md B.2).
+    """
+    if config.schedule == "constant":
+        schedule = optax.constant_schedule(config.lr)
+    elif config.schedule == "cosine":
+        schedule = optax.cosine_decay_schedule(config.lr, max(1, config.steps - config.warmup))
+    elif config.schedule == "halving":
+        schedule = optax.exponential_decay(config.lr, config.halve_every, 0.5, staircase=True)
+    else:
+        raise ValueError(
+            f"unknown config.schedule {config.schedule!r}; expected one of {', '.join(SCHEDULES)}"
+        )
+    if not config.warmup:
+        return schedule
+    return optax.join_schedules(
+        [optax.linear_schedule(0.0, config.lr, config.warmup), schedule], [config.warmup]
+    )
+
+
+def _scale_leaves(rules: Sequence[tuple[str, float]]) -> optax.GradientTransformation:
+    """Multiplies each leaf's update by the factor of the first pattern that its name matches."""
+
+    def factor(name: str) -> float:
+        return next((value for pattern, value in rules if re.fullmatch(pattern, name)), 1.0)
+
+    def update(updates, params=None):
+        del params
+        return jax.tree.map(lambda u, name: u * factor(name), updates, leaf_names(updates))
+
+    return optax.stateless(update)
+
+
+def _clip(limit: float, groups: Sequence[str]) -> optax.GradientTransformation:
+    """Clips by global norm, each group of leaves (a name pattern) apart, the rest together."""
+
+    def group_of(name: str) -> int:
+        matches = (i for i, pattern in enumerate(groups) if re.fullmatch(pattern, name))
+        return next(matches, len(groups))
+
+    def update(updates, params=None):
+        del params
+        names = leaf_names(updates)
+        leaves, treedef = jax.tree.flatten(updates)
+        group = [group_of(name) for name in jax.tree.leaves(names)]
+        scale = {}
+        for g in set(group):
+            members = [leaf for leaf, k in zip(leaves, group, strict=True) if k == g]
+            scale[g] = jnp.minimum(1.0, limit / (optax.global_norm(members) + 1e-12))
+        return treedef.unflatten(
+            [leaf * scale[k] for leaf, k in zip(leaves, group, strict=True)]
+        )
+
+    return optax.stateless(update)
+
+
+def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
+    """The chain: clip, decay (weights only), SGD or Adam, learning rate, per-leaf multipliers.
+
+    For SGD the decay is added to the gradient before momentum, as Caffe does (protocols.md A.9). A
+    multiplier after the momentum equals Caffe's inside it, since it is constant.
+
+    Raises:
+      ValueError: an unknown optimizer or schedule.
+    """
+    chain = []
+    if config.clip:
+        chain.append(_clip(config.clip, tuple(config.clip_groups)))
+    decay = optax.add_decayed_weights(
+        config.weight_decay,
+        mask=lambda params: jax.tree.map(lambda name: name.endswith("kernel"), leaf_names(params)),
+    )
+    if config.optimizer == "sgd":
+        chain += [decay] if config.weight_decay else []
+        chain.append(optax.trace(config.momentum))
+    elif config.optimizer == "adam":
+        chain.append(optax.scale_by_adam())
+        chain += [decay] if config.weight_decay else []
+    else:
+        raise ValueError(f"unknown config.optimizer {config.optimizer!r}; expected sgd or adam")
+    chain.append(optax.scale_by_learning_rate(learning_rate(config)))
+    if config.lr_multipliers:
+        chain.append(_scale_leaves(tuple(config.lr_multipliers)))
+    optimizer = optax.chain(*chain)
+    if config.accumulate > 1:
+        optimizer = optax.MultiSteps(optimizer, config.accumulate).gradient_transformation()
+    return optimizer
