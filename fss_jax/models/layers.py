@@ -1,0 +1,192 @@
+"""Layers that linen lacks: BatchNorm with its statistics stated, fast 1x1 convolutions, upsampling.
+
+Every layer takes any number of leading axes. The methods hand over [episode, image, height, width,
+channel], which is how BatchNorm can tell one episode from another.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+STATISTICS = ("batch", "episode", "running", "frozen")
+
+# N(0, sqrt(2 / (k * k * out))): torchvision's convolutions and the FSS-1000 release.
+he_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+def scaled(channels: int, width: float) -> int:
+    """Channels of a layer at a width multiplier; at least 8."""
+    return max(8, round(width * channels))
+
+
+class BatchNorm(nn.Module):
+    """Batch normalization that says which statistics it uses.
+
+    Variables: params scale and bias; batch_stats mean and var (running averages, the variance
+    biased as in flax), updated when train=True.
+
+    Attributes:
+      statistics: what normalizes.
+        'batch': the batch at hand, in training and at test: all axes but the channels.
+        'episode': likewise, but each episode (leading axis) by itself, so the result does not
+          depend on how many episodes a step holds. One episode a step: equal to 'batch'.
+        'running': the batch in training, the running averages at test (the usual meaning).
+        'frozen': the running averages always; they never change.
+      momentum: share of the old running average that is kept (1 minus PyTorch's momentum).
+      epsilon: added to the variance.
+      axis_name: pmap axis over which the statistics of training are averaged. With 'episode' this
+        concerns the running averages only.
+      dtype: of the result; the statistics are float32.
+
+    Raises:
+      ValueError: unknown statistics.
+    """
+
+    statistics: str = "running"
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "*b h w c"], *, train: bool = False
+    ) -> Float[Array, "*b h w c"]:
+        if self.statistics not in STATISTICS:
+            raise ValueError(
+                f"BatchNorm statistics {self.statistics!r}: choose one of {', '.join(STATISTICS)}"
+            )
+        channels = x.shape[-1:]
+        wide = (1,) * (x.ndim - 1) + channels
+        scale = self.param("scale", nn.initializers.ones, channels, jnp.float32).reshape(wide)
+        bias = self.param("bias", nn.initializers.zeros, channels, jnp.float32).reshape(wide)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
+        running_var = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
+        x = x.astype(jnp.float32)
+
+        if self.statistics == "frozen" or (self.statistics == "running" and not train):
+            mean, var = running_mean.value.reshape(wide), running_var.value.reshape(wide)
+        else:
+            episode = self.statistics == "episode"
+            axis_name = self.axis_name if train else None
+            axes = tuple(range(1 if episode else 0, x.ndim - 1))
+            mean = _mean(x, axes, None if episode else axis_name)
+            var = _mean(jnp.square(x - mean), axes, None if episode else axis_name)
+            if train and not self.is_initializing():
+                for running, new in ((running_mean, mean), (running_var, var)):
+                    new = _mean(new, tuple(range(x.ndim - 1)), axis_name).reshape(channels)
+                    running.value = self.momentum * running.value + (1 - self.momentum) * new
+
+        return ((x - mean) * (jax.lax.rsqrt(var + self.epsilon) * scale) + bias).astype(self.dtype)
+
+
+def _mean(x: Array, axes: tuple[int, ...], axis_name: str | None) -> Array:
+    mean = jnp.mean(x, axes, keepdims=True)
+    return mean if axis_name is None else jax.lax.pmean(mean, axis_name)
+
+
+class Conv(nn.Module):
+    """A convolution with PyTorch's symmetric padding; 1x1 ones run as matrix products.
+
+    XLA's CPU convolution is several times slower than the same product for 1x1 kernels (stack.md
+    measured 3x forward and backward); on accelerators both are the same operation. Params as
+    nn.Conv's: kernel [k, k, in, features], bias [features].
+
+    Attributes:
+      features: output channels.
+      kernel: height and width of the kernel, or one number for both.
+      stride: pixels between outputs.
+      dilation: pixels between taps.
+      padding: zeros on each side of (height, width); None: the centered k // 2 * dilation.
+      use_bias: whether to add a bias.
+      kernel_init, bias_init: initializers.
+      dtype: compute type.
+    """
+
+    features: int
+    kernel: int | tuple[int, int] = 3
+    stride: int = 1
+    dilation: int = 1
+    padding: int | tuple[int, int] | None = None
+    use_bias: bool = True
+    kernel_init: Callable = he_fan_out
+    bias_init: Callable = nn.initializers.zeros
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b h w c"]) -> Float[Array, "*b oh ow features"]:
+        size = (self.kernel, self.kernel) if isinstance(self.kernel, int) else self.kernel
+        kernel = self.param("kernel", self.kernel_init, (*size, x.shape[-1], self.features))
+        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+        if size == (1, 1):
+            x = x[..., :: self.stride, :: self.stride, :]
+            y = (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:-1], self.features)
+        else:
+            padding = self.padding
+            if padding is None:
+                padding = tuple(k // 2 * self.dilation for k in size)
+            elif isinstance(padding, int):
+                padding = (padding, padding)
+            y = jax.lax.conv_general_dilated(
+                x.reshape(-1, *x.shape[-3:]),
+                kernel,
+                window_strides=(self.stride, self.stride),
+                padding=[(p, p) for p in padding],
+                rhs_dilation=(self.dilation, self.dilation),
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            )
+            y = y.reshape(*x.shape[:-3], *y.shape[1:])
+        if self.use_bias:
+            bias = self.param("bias", self.bias_init, (self.features,)).astype(self.dtype)
+            y = y + bias.reshape((1,) * (y.ndim - 1) + (self.features,))
+        return y
+
+
+def max_pool(
+    x: Float[Array, "*b h w c"], size: int, stride: int, padding: int = 0, *, ceil: bool = False
+) -> Float[Array, "*b oh ow c"]:
+    """Max pooling with `padding` pixels of minus infinity on each side.
+
+    An incomplete last window is dropped, as in PyTorch, or with `ceil` kept, as in Caffe. Written
+    as maxima of shifted slices: on a CPU the gradient of XLA's window reduction takes 30 times as
+    long. Values that tie in a window share its gradient.
+    """
+    for axis in (x.ndim - 3, x.ndim - 2):
+        length = x.shape[axis] + 2 * padding
+        out = (max(length - size, 0) + (stride - 1 if ceil else 0)) // stride + 1
+        reach = (out - 1) * stride + 1
+        pads = [(0, 0)] * x.ndim
+        pads[axis] = (padding, padding + max(0, reach - 1 + size - length))
+        x = jnp.pad(x, pads, constant_values=-jnp.inf)
+        slices = [jax.lax.slice_in_dim(x, i, i + reach, stride, axis) for i in range(size)]
+        x = functools.reduce(jnp.maximum, slices)
+    return x
+
+
+def _align_corners_matrix(size: int, out: int) -> np.ndarray:
+    """[out, size] weights of linear interpolation in which the first and last samples coincide."""
+    source = np.arange(out) * ((size - 1) / (out - 1) if out > 1 else 0.0)
+    return np.maximum(0.0, 1.0 - np.abs(source[:, None] - np.arange(size)[None, :]))
+
+
+def resize_align_corners(
+    x: Float[Array, "*b h w c"], out: tuple[int, int]
+) -> Float[Array, "*b oh ow c"]:
+    """Bilinear resize with PyTorch's align_corners=True: corner pixels map onto corner pixels.
+
+    Two small constant matrices, one for each axis (jax.image.resize only has half-pixel centers).
+    """
+    rows = jnp.asarray(_align_corners_matrix(x.shape[-3], out[0]), x.dtype)
+    cols = jnp.asarray(_align_corners_matrix(x.shape[-2], out[1]), x.dtype)
+    return jnp.einsum("...hwc,oh,pw->...opc", x, rows, cols)
+
+
+def nearest_x2(x: Float[Array, "*b h w c"]) -> Float[Array, "*b oh ow c"]:
+    """Doubles height and width by repeating pixels."""
+    return jnp.repeat(jnp.repeat(x, 2, axis=-3), 2, axis=-2)
