@@ -63,9 +63,7 @@ def draw(split: Split, index: int, canvas: int) -> tuple[np.ndarray, np.ndarray,
     if scale < 1.0:
         height, width = (max(1, round(side * scale)) for side in label.shape)
         rgb = np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR))
-        label = np.asarray(
-            Image.fromarray(label).resize((width, height), Image.Resampling.NEAREST)
-        )
+        label = np.asarray(Image.fromarray(label).resize((width, height), Image.Resampling.NEAREST))
     height, width = label.shape
     image_canvas = np.zeros((canvas, canvas, 3), np.uint8)
     label_canvas = np.zeros((canvas, canvas), np.uint8)

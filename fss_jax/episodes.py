@@ -46,9 +46,7 @@ def format_records(records: Records) -> str:
 
     return "".join(
         f"{c} {ids(query)} {ids(support)}\n"
-        for c, query, support in zip(
-            records.class_id, records.query, records.support, strict=True
-        )
+        for c, query, support in zip(records.class_id, records.query, records.support, strict=True)
     )
 
 
@@ -179,9 +177,7 @@ class EpisodeSampler:
             query = rng.choice(self._by_class[self._classes[rng.integers(len(self._classes))]])
         class_id = self.items[query][1]
         members = self._by_class[class_id]
-        others = rng.choice(
-            members[members != query], self.shots + self.queries - 1, replace=False
-        )
+        others = rng.choice(members[members != query], self.shots + self.queries - 1, replace=False)
         return class_id, others[: self.shots], np.append(query, others[self.shots :])
 
     def _walk(self, position: int) -> int:
@@ -197,7 +193,9 @@ def _items_by_class(items: Sequence[Item], needed: int) -> dict[int, list[int]]:
     for i, (_, class_id) in enumerate(items):
         by_class.setdefault(class_id, []).append(i)
     if not by_class:
-        raise ValueError("no items to draw episodes from; is the split empty or the filter too strict?")
+        raise ValueError(
+            "no items to draw episodes from; is the split empty or the filter too strict?"
+        )
     short = {c: len(members) for c, members in by_class.items() if len(members) < needed}
     if short:
         listed = ", ".join(f"class {c} has {n}" for c, n in sorted(short.items())[:5])

@@ -43,9 +43,9 @@ PREPROCESSING = {
 def normalize(image: Float[Array, "*b h w 3"], name: str) -> Float[Array, "*b h w 3"]:
     """Turns RGB in 0..255 into what the weights of preprocessing `name` expect."""
     spec = PREPROCESSING[name]
-    image = (image - jnp.asarray(spec.mean, image.dtype).reshape((1,) * (image.ndim - 1) + (3,))) * (
-        1.0 / jnp.asarray(spec.std, image.dtype)
-    ).reshape((1,) * (image.ndim - 1) + (3,))
+    image = (
+        image - jnp.asarray(spec.mean, image.dtype).reshape((1,) * (image.ndim - 1) + (3,))
+    ) * (1.0 / jnp.asarray(spec.std, image.dtype)).reshape((1,) * (image.ndim - 1) + (3,))
     return image[..., ::-1] if spec.bgr else image
 
 

@@ -36,4 +36,3 @@ def segmentation_loss(
     if kind == "mean":
         return entropy.sum() / jnp.maximum(weight.sum(), 1.0)
     raise ValueError(f"unknown loss {kind!r}; expected one of {', '.join(LOSSES)}")
-

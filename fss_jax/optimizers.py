@@ -71,9 +71,7 @@ def _clip(limit: float, groups: Sequence[str]) -> optax.GradientTransformation:
         for g in set(group):
             members = [leaf for leaf, k in zip(leaves, group, strict=True) if k == g]
             scale[g] = jnp.minimum(1.0, limit / (optax.global_norm(members) + 1e-12))
-        return treedef.unflatten(
-            [leaf * scale[k] for leaf, k in zip(leaves, group, strict=True)]
-        )
+        return treedef.unflatten([leaf * scale[k] for leaf, k in zip(leaves, group, strict=True)])
 
     return optax.stateless(update)
 

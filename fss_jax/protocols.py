@@ -39,9 +39,7 @@ class Protocol:
     def records(self, split: Split, shots: int) -> Records:
         """The protocol's episodes over an already filtered split."""
         if self.rule == "oslsm_test":
-            return oslsm_test_records(
-                split.items, shots=shots, count=self.episodes, seed=self.seed
-            )
+            return oslsm_test_records(split.items, shots=shots, count=self.episodes, seed=self.seed)
         sampler = EpisodeSampler(
             split.items, shots=shots, queries=self.queries, rule=self.rule, seed=self.seed
         )

@@ -1,0 +1,49 @@
+"""Scores a trained workdir: python evaluate.py --workdir runs/mine --protocol oslsm_release --shots 5
+
+Writes WORKDIR/results/PROTOCOL_Kshot.json, .md and .png (best, median and worst episodes).
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from fss_jax import commands
+
+WORKDIR = flags.DEFINE_string("workdir", None, "a workdir that train.py filled")
+PROTOCOL = flags.DEFINE_string("protocol", None, "see fss_jax/protocols.py; default: the config's")
+SHOTS = flags.DEFINE_integer("shots", None, "supports per episode; default: the config's")
+SPLIT = flags.DEFINE_string("split", None, "default: the config's test split")
+DATASET = flags.DEFINE_string("dataset", None, "another dataset than the config's, NAME[/CONFIG]")
+DATA_DIR = flags.DEFINE_string("data_dir", None, "where datasets were prepared")
+RECORDS = flags.DEFINE_string("records", None, "a file of episodes: CLASS QUERY SUPPORT,SUPPORT..")
+ITEMS = flags.DEFINE_string("items", None, "a file of IMAGE CLASS lines instead of the filter")
+CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, latest, or a step")
+EPISODES = flags.DEFINE_integer("episodes", None, "only the first so many records")
+TRIVIAL = flags.DEFINE_boolean("trivial", True, "score the trivial predictors, too")
+DEVICES = flags.DEFINE_integer("devices", 0, "devices of this process to use; 0 = all")
+flags.mark_flag_as_required("workdir")
+
+
+def main() -> None:
+    from fss_jax import results
+
+    commands.use_compilation_cache()
+    result = results.evaluate(
+        WORKDIR.value,
+        protocol=PROTOCOL.value,
+        shots=SHOTS.value,
+        split=SPLIT.value,
+        dataset=DATASET.value,
+        data_dir=DATA_DIR.value,
+        records_file=RECORDS.value and Path(RECORDS.value),
+        items_file=ITEMS.value and Path(ITEMS.value),
+        checkpoint=CHECKPOINT.value,
+        episodes=EPISODES.value,
+        trivial=TRIVIAL.value,
+        device_count=DEVICES.value,
+    )
+    print(results.result_table(result))
+
+
+if __name__ == "__main__":
+    commands.run(main)

@@ -1,0 +1,53 @@
+"""What every command shares: one clear line and exit code 2 for anything a user can mend."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+from absl import app, flags
+
+
+def fail(message: object) -> None:
+    """Prints one line and ends the process with exit code 2."""
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a command's `main` under absl flags.
+
+    ValueError and OSError are what a user can cause (a bad setting, a missing file, a full disk);
+    anything else is a bug and keeps its traceback. FSS_JAX_TRACEBACK=1 shows it for those, too.
+    """
+    logging.getLogger("absl").setLevel(logging.ERROR)
+
+    def parse(argv: list[str]) -> list[str]:
+        try:
+            rest = flags.FLAGS(argv)
+        # config_flags raises the latter for a --config.key that does not exist or has another type.
+        except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+            fail(f"{error} (see --help)")
+        if len(rest) > 1:
+            fail(f"unexpected argument {rest[1]!r}; options are written --name=value")
+        return rest
+
+    def guarded(_: list[str]) -> None:
+        try:
+            main()
+        except (ValueError, OSError) as error:
+            if os.environ.get("FSS_JAX_TRACEBACK"):
+                raise
+            fail(error)
+
+    app.run(guarded, flags_parser=parse)
+
+
+def use_compilation_cache() -> None:
+    """Compiled functions survive the process: a second start skips compiling."""
+    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(home / "fss_jax" / "xla"))
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

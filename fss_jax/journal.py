@@ -1,0 +1,105 @@
+"""What a run says of itself while it trains: JSON lines, TensorBoard, and the progress bar."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from fss_jax import metrics
+from fss_jax.episodes import EpisodeSampler
+from fss_jax.optimizers import learning_rate
+
+
+class NonFiniteLoss(ValueError):
+    """Training diverged; the last finite checkpoint is on disk."""
+
+
+class Journal:
+    """Metrics of finished dispatches: JSON lines, TensorBoard and the progress bar.
+
+    Values are read one dispatch late, so that the device never waits for the host.
+    """
+
+    def __init__(self, workdir: Path, config: ConfigDict, start: int, sampler: EpisodeSampler):
+        self.path, self.config, self.sampler = workdir / "metrics.jsonl", config, sampler
+        if self.path.exists():  # drop what a killed run logged after its last checkpoint
+            lines = [json.loads(line) for line in self.path.read_text().splitlines()]
+            kept = [json.dumps(line) for line in lines if line["step"] <= start]
+            self.path.write_text("".join(line + "\n" for line in kept))
+        self.board = SummaryWriter(str(workdir / "tensorboard"))
+        self.schedule = learning_rate(config)
+        self.rows: list[dict] = []
+        self.waited, self.since, self.steps_since = 0.0, time.perf_counter(), 0
+        self.bar = tqdm(
+            total=config.steps * config.batch, initial=start * config.batch, desc="train", unit="ep"
+        )
+
+    def add(self, step: int, measured: dict, waited: float) -> None:
+        """Takes the metrics of the dispatch that ended at `step`; blocks until it is done.
+
+        Raises:
+          NonFiniteLoss: naming the step and its records.
+        """
+        loss, norm = np.asarray(measured["loss"][0]), np.asarray(measured["grad_norm"][0])
+        bad = np.flatnonzero(~(np.isfinite(loss) & np.isfinite(norm)))
+        if len(bad):
+            at = step - len(loss) + int(bad[0])
+            batch = self.config.batch
+            listed = self.sampler.records(at * batch, min(batch, 4))
+            names = "; ".join(
+                f"{self.sampler.items[q[0]][0]} <- {','.join(self.sampler.items[i][0] for i in s)}"
+                for q, s in zip(listed.query, listed.support, strict=True)
+            )
+            raise NonFiniteLoss(
+                f"the loss became {loss[bad[0]]} at step {at} (gradient norm {norm[bad[0]]}); its "
+                f"records are positions {at * batch} to {at * batch + batch - 1}, first: {names}. "
+                "The last finite checkpoint is kept; lower config.lr or set config.clip"
+            )
+        counts = np.asarray(measured["counts"][0], np.int64)
+        self.rows.append({"loss": loss, "grad_norm": norm, "counts": counts})
+        self.waited += waited
+        self.steps_since += len(loss)
+        self.bar.update(len(loss) * self.config.batch)
+        if step % self.config.log_every == 0:
+            self._write(step)
+
+    def _write(self, step: int) -> None:
+        seconds = time.perf_counter() - self.since
+        episodes = self.steps_since * self.config.batch / seconds
+        iou = metrics.iou(np.concatenate([row["counts"] for row in self.rows]).sum(0))
+        line = {
+            "step": step,
+            "loss": float(np.concatenate([row["loss"] for row in self.rows]).mean()),
+            "grad_norm": float(np.concatenate([row["grad_norm"] for row in self.rows]).mean()),
+            "train_iou": float(iou),
+            "lr": float(self.schedule(step // self.config.accumulate)),
+            "episodes_per_second": episodes,
+            "images_per_second": episodes * (self.config.shots + self.config.queries),
+            "data_wait": self.waited / seconds,
+        }
+        self.write(line)
+        self.bar.set_postfix_str(
+            f"loss {line['loss']:.4g} iou {line['train_iou']:.3f} "
+            f"{line['images_per_second']:.0f} img/s wait {line['data_wait']:.0%}"
+        )
+        self.rows, self.waited, self.steps_since = [], 0.0, 0
+        self.since = time.perf_counter()
+
+    def write(self, line: dict) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        for name, value in line.items():
+            if name != "step":
+                self.board.add_scalar(name, value, line["step"])
+
+    def restart_clock(self) -> None:
+        """Leaves what happened since the last line (compiling, validation) out of the rates."""
+        self.waited, self.since, self.steps_since = 0.0, time.perf_counter(), 0
+
+    def close(self) -> None:
+        self.bar.close()
+        self.board.close()

@@ -1,0 +1,186 @@
+"""Evaluating a workdir: from its checkpoint to a result file, a table and a picture sheet."""
+
+import datetime
+import importlib.metadata
+import shlex
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from fss_jax import bank as banks
+from fss_jax import checkpoints, datasets, evaluation, metrics, models, protocols, report
+from fss_jax.devices import describe, local_devices, replicate
+from fss_jax.episodes import Records, parse_records, records_sha256
+from fss_jax.metrics import Scores
+
+
+def evaluate(
+    workdir: str | Path,
+    *,
+    protocol: str | None = None,
+    shots: int | None = None,
+    split: str | None = None,
+    dataset: str | None = None,
+    data_dir: str | None = None,
+    records_file: Path | None = None,
+    items_file: Path | None = None,
+    checkpoint: str = "best",
+    episodes: int | None = None,
+    trivial: bool = True,
+    device_count: int = 0,
+) -> dict:
+    """Scores a checkpoint and writes WORKDIR/results/PROTOCOL_Kshot.{json,md,png}.
+
+    Arguments left out are the config's (see evaluate.py for their meaning).
+
+    Returns:
+      What the JSON file holds; fractions in 0..1.
+
+    Raises:
+      ValueError, FileNotFoundError: a checkpoint, dataset, protocol or list that is not there or
+        does not fit; one line each.
+    """
+    workdir = Path(workdir)
+    folder = checkpoints.checkpoint_folder(workdir, checkpoint)
+    config, _ = checkpoints.load_meta(folder)
+    chosen = protocols.get(protocol or config.protocol)
+    shots = shots or config.shots
+    data = datasets.open_split(
+        dataset or config.dataset, split or config.test_split, data_dir or config.data_dir
+    )
+    data = data.with_items(items_file) if items_file else chosen.filter(data)
+    if records_file:
+        records = parse_records(records_file.read_text(), data.items)
+        shots = records.support.shape[1]
+    else:
+        records = chosen.records(data, shots)
+    records = records[: episodes or len(records)]
+
+    devices = local_devices(device_count)
+    model = models.build_from(config)
+    variables = checkpoints.load_variables(folder)
+    evaluator = evaluation.Evaluator(
+        model,
+        evaluation.Geometry.of(config, chosen),
+        devices,
+        batch=config.eval_batch,
+        with_trivial=trivial,
+    )
+    bank = banks.load_bank(data, config.canvas)
+    before = time.perf_counter()
+    counts = evaluator.counts(
+        replicate(variables, devices), replicate(bank, devices), records, progress="evaluate"
+    )
+    seconds = time.perf_counter() - before
+    scores = {
+        name: metrics.score(*evaluation.flat_counts(c, records, data.item_image))
+        for name, c in counts.items()
+    }
+    result = {
+        "method": config.method,
+        "dataset": dataset or config.dataset,
+        "split": split or config.test_split,
+        "protocol": chosen.name,
+        "shots": shots,
+        "episodes": len(records),
+        "records_sha256": records_sha256(records),
+        "checkpoint_step": int(folder.name),
+        **_fields(scores.pop("method"), data.class_names),
+        "trivial": {name: s.miou for name, s in scores.items()} or None,
+        "trivial_ci95": {name: s.miou_ci95 for name, s in scores.items()} or None,
+        "device": describe(),
+        "versions": {name: importlib.metadata.version(name) for name in ("jax", "flax", "numpy")},
+        "date": datetime.date.today().isoformat(),
+        "command": shlex.join(["python", *sys.argv]),
+        "seconds": seconds,
+        "episodes_per_second": len(records) / seconds,
+    }
+    stem = workdir / "results" / f"{chosen.name}_{shots}shot"
+    report.write_json(stem.with_suffix(".json"), result)
+    report.write_text(stem.with_suffix(".md"), result_table(result))
+    _picture(stem.with_suffix(".png"), evaluator, variables, bank, records, counts["method"], data)
+    return result
+
+
+def _fields(scores: Scores, class_names: tuple[str, ...]) -> dict:
+    ious = metrics.iou(scores.per_class)
+    return {
+        "miou": scores.miou,
+        "miou_ci95": list(scores.miou_ci95),
+        "fb_iou": scores.fb_iou,
+        "fb_iou_ci95": list(scores.fb_iou_ci95),
+        "per_class": {
+            class_names[class_id]: {
+                "iou": float(ious[c]),
+                "ci95": scores.class_ci95[c].tolist(),
+                **dict(zip(("tp", "fp", "fn"), scores.per_class[c, :3].tolist(), strict=True)),
+                "episodes": int(scores.episodes[c]),
+            }
+            for c, class_id in enumerate(scores.class_ids)
+        },
+    }
+
+
+def _picture(path, evaluator, variables, bank, records: Records, counts, data) -> None:
+    """The best, median and worst episodes by IoU, at most three of each."""
+    order = np.argsort(-metrics.iou(counts.sum(1)), kind="stable")
+    each = min(3, max(1, len(order) // 3))
+    middle = (len(order) - each) // 2
+    picks = {
+        "best": order[:each],
+        "median": order[middle : middle + each],
+        "worst": order[-each:],
+    }
+    rows = np.concatenate(list(picks.values()))
+    titles = [name for name, members in picks.items() for _ in members]
+    shown = records[rows]
+    episode, logits = evaluator.show(variables, bank, shown)
+    report.contact_sheet(path, episode, logits, shown, data, titles)
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def result_table(result: dict) -> str:
+    """An evaluation result as Markdown."""
+    low, high = result["miou_ci95"]
+    lines = [
+        f"# {result['method']}, {result['dataset']} {result['split']}, {result['shots']}-shot, "
+        f"protocol {result['protocol']}",
+        "",
+        "| predictor | mIoU % | 95% interval |",
+        "| --- | --- | --- |",
+        f"| **{result['method']}** | **{percent(result['miou'])}** | {percent(low)} to {percent(high)} |",
+    ]
+    for name, value in (result["trivial"] or {}).items():
+        low, high = result["trivial_ci95"][name]
+        lines.append(
+            f"| {name.replace('_', ' ')} | {percent(value)} | {percent(low)} to {percent(high)} |"
+        )
+    low, high = result["fb_iou_ci95"]
+    lines += [
+        "",
+        f"FB-IoU {percent(result['fb_iou'])} % ({percent(low)} to {percent(high)}).",
+    ]
+    classes = result["per_class"]
+    if len(classes) <= 80:
+        lines += ["", "| class | IoU % | 95% interval | episodes |", "| --- | --- | --- | --- |"]
+        lines += [
+            f"| {name} | {percent(entry['iou'])} | {percent(entry['ci95'][0])} to "
+            f"{percent(entry['ci95'][1])} | {entry['episodes']} |"
+            for name, entry in classes.items()
+        ]
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    lines += [
+        "",
+        f"{result['episodes']} episodes, records sha256 `{result['records_sha256']}`, checkpoint step "
+        f"{result['checkpoint_step']}; {result['device']}; {versions}; {result['date']}; "
+        f"{result['seconds']:.1f} s ({result['episodes_per_second']:.1f} episodes/s).",
+        "",
+        f"`{result['command']}`",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,250 @@
+"""The training loop, read from top to bottom: evaluate, save, next records, step, log."""
+
+import json
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from fss_jax import bank as banks
+from fss_jax import checkpoints, datasets, evaluation, feed, metrics, models, protocols, report
+from fss_jax.checkpoints import TrainState
+from fss_jax.devices import AXIS, first, local_devices, replicate
+from fss_jax.episodes import EpisodeSampler, records_sha256
+from fss_jax.journal import Journal
+from fss_jax.losses import segmentation_loss
+from fss_jax.optimizers import make_optimizer
+
+log = logging.getLogger(__name__)
+
+
+def init_variables(model: nn.Module, config: ConfigDict) -> dict[str, Any]:
+    """Fresh variables; batch statistics are those of a model that has seen nothing."""
+    side = config.query_size or config.canvas
+    support = jnp.zeros((1, config.shots, config.support_size, config.support_size, 3))
+    query = jnp.zeros((1, config.queries, side, side, 3))
+    key = jax.random.fold_in(jax.random.key(config.seed), 0)
+    variables = jax.jit(model.init)(key, support, support[..., 0], query)
+    variables.pop("losses", None)
+    return variables
+
+
+def make_train_step(
+    model: nn.Module, optimizer: optax.GradientTransformation, config: ConfigDict
+) -> Callable:
+    """(state, bank, support [T, B, K], query [T, B, Q]) -> (state, metrics [T]), for one device.
+
+    T steps run inside one call (`lax.scan`); gradients and metrics are averaged over the devices.
+    """
+    geometry = evaluation.Geometry(
+        support_size=config.support_size,
+        query_size=config.query_size,
+        score_size=config.query_size,
+        canvas=config.canvas,
+        fill=evaluation.fill_color(config),
+        void=config.void,
+    )
+    dropout_key = jax.random.fold_in(jax.random.key(config.seed), 1)
+
+    def loss_fn(params, extra, episode, key):
+        logits, updated = model.apply(
+            {"params": params, **extra},
+            episode.support_image,
+            episode.support_mask,
+            episode.query_image,
+            train=True,
+            rngs={"dropout": key},
+            mutable=["batch_stats", "losses"],
+        )
+        loss = segmentation_loss(
+            logits,
+            episode.query_mask,
+            episode.query_valid,
+            kind=config.loss,
+            foreground_weight=config.foreground_weight,
+        )
+        loss += sum(jax.tree.leaves(updated.pop("losses", {})))
+        counts = metrics.confusion(logits > 0, episode.query_mask, episode.query_valid)
+        return loss, (extra | updated, counts.sum((0, 1)))
+
+    def step(state: TrainState, records, bank):
+        episode = geometry.episode(bank, *records)
+        key = jax.random.fold_in(
+            jax.random.fold_in(dropout_key, state.step), jax.lax.axis_index(AXIS)
+        )
+        (loss, (extra, counts)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+            state.params, state.extra, episode, key
+        )
+        grads, loss = jax.lax.pmean((grads, loss), AXIS)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        measured = {
+            "loss": loss,
+            "grad_norm": optax.global_norm(grads),
+            "counts": jax.lax.psum(counts, AXIS),
+        }
+        return TrainState(state.step + 1, params, extra, opt_state), measured
+
+    def steps(state: TrainState, bank, support, query):
+        return jax.lax.scan(lambda s, records: step(s, records, bank), state, (support, query))
+
+    return steps
+
+
+def check(config: ConfigDict, devices: list[jax.Device]) -> None:
+    """Raises ValueError for settings that do not go together."""
+    for name in ("steps", "eval_every", "log_every"):
+        if config[name] % config.steps_per_dispatch:
+            raise ValueError(
+                f"config.{name} is {config[name]}, not a multiple of config.steps_per_dispatch "
+                f"({config.steps_per_dispatch}); change one of them"
+            )
+    total = len(devices) * jax.process_count()
+    if config.batch % total:
+        raise ValueError(
+            f"config.batch is {config.batch}, not a multiple of the {total} devices; change it"
+        )
+
+
+class Validation:
+    """A fixed list of episodes of training or validation classes, scored now and then."""
+
+    def __init__(self, model: nn.Module, config: ConfigDict, devices: list[jax.Device]):
+        protocol = protocols.get(config.val_protocol)
+        split = datasets.open_split(config.dataset, config.val_split, config.data_dir)
+        self.split = protocol.filter(split)
+        self.records = protocol.records(self.split, config.shots)[: config.val_episodes]
+        geometry = evaluation.Geometry.of(config, protocol)
+        self.evaluator = evaluation.Evaluator(
+            model, geometry, devices, batch=config.eval_batch, with_trivial=False
+        )
+        used = np.unique(
+            self.split.item_image[np.concatenate([self.records.support, self.records.query], 1)]
+        )
+        self.bank = banks.load_bank(self.split, config.canvas, used.tolist())
+        self.replicated = replicate(self.bank, devices)
+
+    def score(self, state: TrainState) -> metrics.Scores:
+        """The scores of a replicated state."""
+        counts = self.evaluator.counts(state.variables, self.replicated, self.records)["method"]
+        return metrics.score(*evaluation.flat_counts(counts, self.records, self.split.item_image))
+
+    def picture(self, state: TrainState, path: Path, count: int = 8) -> None:
+        """Draws the first few episodes and their predictions."""
+        records = self.records[:count]
+        episode, logits = self.evaluator.show(first(state.variables), self.bank, records)
+        report.contact_sheet(path, episode, logits, records, self.split)
+
+
+@contextmanager
+def _stop_on_sigterm() -> Iterator[Callable[[], bool]]:
+    """Within, SIGTERM only sets a flag, so that the loop can save first."""
+    received = []
+    previous = signal.signal(signal.SIGTERM, lambda *_: received.append(True))
+    try:
+        yield lambda: bool(received)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def train(config: ConfigDict, workdir: str | Path, device_count: int = 0) -> float:
+    """Trains or resumes the run of a workdir; returns the last validation mIoU.
+
+    Raises:
+      ValueError, FileNotFoundError: settings, data or checkpoints that do not fit; one line each.
+    """
+    workdir = Path(workdir)
+    devices = local_devices(device_count)
+    check(config, devices)
+
+    split = datasets.open_split(config.dataset, config.train_split, config.data_dir)
+    split = split.without_small(min_lattice_hits=config.min_lattice_hits)
+    sampler = EpisodeSampler(
+        split.items, shots=config.shots, queries=config.queries, rule=config.rule, seed=config.seed
+    )
+    model = models.build_from(config)
+    optimizer = make_optimizer(config)
+    validation = Validation(model, config, devices)
+    meta = {
+        "config": json.loads(config.to_json()),
+        "dataset": split.name,
+        "first_records_sha256": records_sha256(sampler.records(0, 1000)),
+        "preprocessing": config.model.preprocessing,
+    }
+
+    workdir.mkdir(parents=True, exist_ok=True)
+    with checkpoints.Checkpoints(workdir) as store, _stop_on_sigterm() as stopping:
+        # Start order: 1. the workdir's own checkpoint, 2. --config.init_from another workdir,
+        # 3. --config.init pretrained weights, 4. from scratch.
+        variables = init_variables(model, config)
+        if store.latest_step is None and config.init_from:
+            variables = checkpoints.load_into(variables, config.init_from)
+        params = variables.pop("params")
+        state = TrainState(np.int32(0), params, variables, optimizer.init(params))
+        miou = -1.0
+        if store.latest_step is not None:
+            state, miou = store.restore(state)
+            log.info("resuming %s at step %d", workdir, int(state.step))
+        start = int(state.step)
+        state = replicate(state, devices)
+
+        plan = feed.Plan(
+            config.steps_per_dispatch,
+            config.batch // (len(devices) * jax.process_count()),
+            devices,
+        )
+        if feed.choose_bank(config.bank, split, config.canvas, devices[0]):
+            bank = replicate(banks.load_bank(split, config.canvas), devices)
+            batches = feed.bank_feed(bank, sampler, plan, start, config.steps)
+        else:
+            batches = feed.loader_feed(split, config.canvas, sampler, plan, start, config.steps)
+        train_step = jax.pmap(
+            make_train_step(model, optimizer, config),
+            axis_name=AXIS,
+            devices=devices,
+            donate_argnums=0,
+        )
+
+        journal = Journal(workdir, config, start, sampler)
+        pending: tuple | None = None
+        step, stop = start, False
+        try:
+            while step < config.steps and not stop:
+                before = time.perf_counter()
+                batch = next(batches)
+                waited = time.perf_counter() - before
+                state, measured = train_step(state, *batch)
+                if step == start:  # compiling is not training: leave it out of the rates
+                    jax.block_until_ready(measured)
+                    journal.restart_clock()
+                step += plan.steps
+                if pending:  # one dispatch late, so that the device never waits for the host
+                    journal.add(*pending)
+                pending = (step, measured, waited)
+                stop = stopping()
+                scored = step % config.eval_every == 0 or step == config.steps
+                if scored or stop:
+                    journal.add(*pending)
+                    pending = None
+                    if scored:
+                        miou = validation.score(state).miou
+                        journal.write({"step": step, "val_miou": miou})
+                        validation.picture(state, workdir / "pictures" / f"step_{step:07d}.png")
+                    store.save(first(state), meta, miou if scored else -1.0)
+                    journal.restart_clock()
+        finally:
+            journal.close()
+            store.wait()
+            batches.close()
+    report.training_curve(workdir)
+    return miou

@@ -1,0 +1,29 @@
+"""Trains a method: python train.py --config fss_jax/configs/quickstart.py --workdir runs/mine
+
+Every setting of the config can be changed: --config.lr=0.001. A second start in the same workdir
+resumes from its last checkpoint; SIGTERM saves first.
+"""
+
+import logging
+
+from absl import flags
+from ml_collections import config_flags
+
+from fss_jax import commands
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "experiment, a file in fss_jax/configs")
+WORKDIR = flags.DEFINE_string("workdir", None, "folder for checkpoints, logs and pictures")
+DEVICES = flags.DEFINE_integer("devices", 0, "devices of this process to use; 0 = all")
+flags.mark_flags_as_required(["config", "workdir"])
+
+
+def main() -> None:
+    from fss_jax import training
+
+    commands.use_compilation_cache()
+    logging.getLogger("fss_jax").setLevel(logging.INFO)
+    training.train(CONFIG.value, WORKDIR.value, DEVICES.value)
+
+
+if __name__ == "__main__":
+    commands.run(main)
