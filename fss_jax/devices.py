@@ -45,8 +45,11 @@ def replicate(tree: Any, devices: list[jax.Device]) -> Any:
 
 
 def first(tree: Any) -> Any:
-    """The copy on the first device, as numpy."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_shards[0].data[0]), tree)
+    """The copy on the first device, as numpy.
+
+    Copied out before it is indexed: `leaf[0]` would queue behind whatever the device is doing.
+    """
+    return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_shards[0].data)[0], tree)
 
 
 def describe() -> str:

@@ -10,6 +10,7 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from fss_jax import metrics
+from fss_jax.devices import first
 from fss_jax.episodes import EpisodeSampler
 from fss_jax.optimizers import learning_rate
 
@@ -33,6 +34,7 @@ class Journal:
         self.board = SummaryWriter(str(workdir / "tensorboard"))
         self.schedule = learning_rate(config)
         self.rows: list[dict] = []
+        self.rate = ""
         self.waited, self.since, self.steps_since = 0.0, time.perf_counter(), 0
         self.bar = tqdm(
             total=config.steps * config.batch, initial=start * config.batch, desc="train", unit="ep"
@@ -41,10 +43,15 @@ class Journal:
     def add(self, step: int, measured: dict, waited: float) -> None:
         """Takes the metrics of the dispatch that ended at `step`; blocks until it is done.
 
+        Args:
+          measured: of `training.make_train_step`, with a leading device axis.
+          waited: seconds that the dispatch waited for its data.
+
         Raises:
           NonFiniteLoss: naming the step and its records.
         """
-        loss, norm = np.asarray(measured["loss"][0]), np.asarray(measured["grad_norm"][0])
+        measured = first(measured)
+        loss, norm = measured["loss"], measured["grad_norm"]
         bad = np.flatnonzero(~(np.isfinite(loss) & np.isfinite(norm)))
         if len(bad):
             at = step - len(loss) + int(bad[0])
@@ -59,7 +66,7 @@ class Journal:
                 f"records are positions {at * batch} to {at * batch + batch - 1}, first: {names}. "
                 "The last finite checkpoint is kept; lower config.lr or set config.clip"
             )
-        counts = np.asarray(measured["counts"][0], np.int64)
+        counts = measured["counts"].astype(np.int64)
         self.rows.append({"loss": loss, "grad_norm": norm, "counts": counts})
         self.waited += waited
         self.steps_since += len(loss)
@@ -68,8 +75,8 @@ class Journal:
             self._write(step)
 
     def _write(self, step: int) -> None:
-        seconds = time.perf_counter() - self.since
-        episodes = self.steps_since * self.config.batch / seconds
+        now = time.perf_counter()
+        seconds = now - self.since
         iou = metrics.iou(np.concatenate([row["counts"] for row in self.rows]).sum(0))
         line = {
             "step": step,
@@ -77,17 +84,18 @@ class Journal:
             "grad_norm": float(np.concatenate([row["grad_norm"] for row in self.rows]).mean()),
             "train_iou": float(iou),
             "lr": float(self.schedule(step // self.config.accumulate)),
-            "episodes_per_second": episodes,
-            "images_per_second": episodes * (self.config.shots + self.config.queries),
-            "data_wait": self.waited / seconds,
         }
+        if self.steps_since > 0:
+            episodes = self.steps_since * self.config.batch / seconds
+            line |= {
+                "episodes_per_second": episodes,
+                "images_per_second": episodes * (self.config.shots + self.config.queries),
+                "data_wait": self.waited / seconds,
+            }
+            self.rate = f"{line['images_per_second']:.0f} img/s wait {line['data_wait']:.0%}"
         self.write(line)
-        self.bar.set_postfix_str(
-            f"loss {line['loss']:.4g} iou {line['train_iou']:.3f} "
-            f"{line['images_per_second']:.0f} img/s wait {line['data_wait']:.0%}"
-        )
-        self.rows, self.waited, self.steps_since = [], 0.0, 0
-        self.since = time.perf_counter()
+        self.bar.set_postfix_str(f"loss {line['loss']:.4g} iou {line['train_iou']:.3f} {self.rate}")
+        self.rows, self.waited, self.steps_since, self.since = [], 0.0, 0, now
 
     def write(self, line: dict) -> None:
         with self.path.open("a") as file:
@@ -96,9 +104,13 @@ class Journal:
             if name != "step":
                 self.board.add_scalar(name, value, line["step"])
 
-    def restart_clock(self) -> None:
-        """Leaves what happened since the last line (compiling, validation) out of the rates."""
-        self.waited, self.since, self.steps_since = 0.0, time.perf_counter(), 0
+    def restart_clock(self, unmeasured: int = 0) -> None:
+        """Leaves what happened since the last line (compiling, validation) out of the rates.
+
+        Args:
+          unmeasured: steps that were done in that time and are still to be added.
+        """
+        self.waited, self.since, self.steps_since = 0.0, time.perf_counter(), -unmeasured
 
     def close(self) -> None:
         self.bar.close()

@@ -226,7 +226,7 @@ def train(config: ConfigDict, workdir: str | Path, device_count: int = 0) -> flo
                 state, measured = train_step(state, *batch)
                 if step == start:  # compiling is not training: leave it out of the rates
                     jax.block_until_ready(measured)
-                    journal.restart_clock()
+                    journal.restart_clock(unmeasured=plan.steps)
                 step += plan.steps
                 if pending:  # one dispatch late, so that the device never waits for the host
                     journal.add(*pending)

@@ -50,8 +50,7 @@ def get_config() -> ConfigDict:
     c.val_split = "val"
     c.val_protocol = "uniform"
     c.val_episodes = 200
-    c.eval_every = 200
-    c.save_every = 200
+    c.eval_every = 200  # and save
     c.log_every = 40
 
     # Evaluation.
