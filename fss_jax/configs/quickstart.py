@@ -1,0 +1,31 @@
+"""A small OSLSM on the embedded glyphs: minutes on two CPU cores (`make quickstart`).
+
+python train.py --config fss_jax/configs/quickstart.py --workdir runs/quickstart
+"""
+
+from ml_collections import ConfigDict
+
+from fss_jax.configs import base
+
+
+def get_config() -> ConfigDict:
+    c = base.get_config()
+    c.model = ConfigDict(
+        {
+            "blocks": ((1, 32), (1, 64), (2, 128)),
+            "hidden": 256,
+            "fc6_size": 3,
+            "num_outputs": 256,
+            "norm": "batch",
+            "geometry": "dilated4",
+            "logit_scale": "sqrt",
+            "preprocessing": "centered",
+            "dropout": 0.0,
+        }
+    )
+    c.steps = 1600
+    c.batch = 32
+    c.foreground_weight = 3.0
+    c.lr, c.schedule, c.warmup, c.clip = 3e-3, "cosine", 80, 1.0
+    c.eval_every = 400
+    return c
