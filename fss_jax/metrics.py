@@ -34,31 +34,41 @@ def fb_iou(counts: np.ndarray) -> np.ndarray:
     return (iou(counts) + iou(counts[..., ::-1])) / 2
 
 
+METRICS = ("pooled", "per_image")
+
+
 @dataclasses.dataclass(frozen=True)
 class Scores:
     """The scores of one predictor on one record list.
 
     Attributes:
       class_ids: [C], ascending.
-      per_class: int64 [C, 4] pooled counts (tp, fp, fn, tn).
+      counts: int64 [C, 4] pooled counts (tp, fp, fn, tn).
       episodes: [C], how many queries of each class.
-      miou: mean over classes of the pooled IoU (protocols.md A.10).
-      miou_ci95, fb_iou_ci95: percentile bootstrap over (class, query image) clusters.
-      class_ci95: [C, 2].
+      class_iou, class_ci95: [C] and [C, 2].
+      miou, miou_ci95: mean over classes, and its percentile bootstrap over (class, image) clusters.
+      fb_iou, fb_iou_ci95: of the counts pooled over classes.
     """
 
     class_ids: np.ndarray
-    per_class: np.ndarray
+    counts: np.ndarray
     episodes: np.ndarray
+    class_iou: np.ndarray
+    class_ci95: np.ndarray
     miou: float
     miou_ci95: tuple[float, float]
     fb_iou: float
     fb_iou_ci95: tuple[float, float]
-    class_ci95: np.ndarray
 
 
-def score(counts: np.ndarray, class_id: np.ndarray, image: np.ndarray, seed: int = 0) -> Scores:
-    """Pools counts per class and resamples clusters for the intervals.
+def score(
+    counts: np.ndarray,
+    class_id: np.ndarray,
+    image: np.ndarray,
+    metric: str = "pooled",
+    seed: int = 0,
+) -> Scores:
+    """Scores each class and resamples clusters for the intervals.
 
     Episodes that share class and query image are one cluster: they are not independent. Classes are
     fixed (they are the benchmark's), so clusters are resampled within their class.
@@ -67,30 +77,46 @@ def score(counts: np.ndarray, class_id: np.ndarray, image: np.ndarray, seed: int
       counts: integers [N, 4] per query image.
       class_id: [N].
       image: [N] index of the query image.
+      metric: 'pooled' is the IoU of a class's summed counts (PASCAL-5i, protocols.md A.10);
+        'per_image' the mean of its images' IoU (FSS-1000, B.5).
       seed: of the bootstrap.
     """
+    if metric not in METRICS:
+        raise ValueError(f"unknown metric {metric!r}; expected one of {', '.join(METRICS)}")
     counts = counts.astype(np.int64)
+    # What is summed over a cluster: the counts, the images' IoUs, and how many there are.
+    columns = np.concatenate([counts, iou(counts)[:, None], np.ones((len(counts), 1))], 1)
+
+    def class_score(sums: np.ndarray) -> np.ndarray:
+        return iou(sums) if metric == "pooled" else sums[..., 4] / sums[..., 5]
+
     class_ids, row = np.unique(class_id, return_inverse=True)
-    pooled = np.stack([counts[row == c].sum(0) for c in range(len(class_ids))])
     rng = np.random.default_rng(seed)
-    draws = np.empty((BOOTSTRAP_DRAWS, len(class_ids), 4))
+    totals = np.empty((len(class_ids), 6))
+    draws = np.empty((BOOTSTRAP_DRAWS, len(class_ids), 6))
     for c in range(len(class_ids)):
         mine = row == c
         _, cluster = np.unique(image[mine], return_inverse=True)
-        sums = np.zeros((cluster.max() + 1, 4), np.int64)
-        np.add.at(sums, cluster, counts[mine])
+        sums = np.zeros((cluster.max() + 1, 6))
+        np.add.at(sums, cluster, columns[mine])
+        totals[c] = sums.sum(0)
         n = len(sums)
         draws[:, c] = rng.multinomial(n, np.full(n, 1 / n), BOOTSTRAP_DRAWS) @ sums
-    class_draws, fb_draws = iou(draws), fb_iou(draws.sum(1))
-    low, high = np.percentile(class_draws.mean(1), [2.5, 97.5])
-    fb_low, fb_high = np.percentile(fb_draws, [2.5, 97.5])
+    class_draws, fb_draws = class_score(draws), fb_iou(draws[..., :4].sum(1))
+
+    def interval(values: np.ndarray) -> tuple[float, float]:
+        low, high = np.percentile(values, [2.5, 97.5])
+        return float(low), float(high)
+
+    pooled = np.stack([counts[row == c].sum(0) for c in range(len(class_ids))])
     return Scores(
         class_ids=class_ids,
-        per_class=pooled,
+        counts=pooled,
         episodes=np.bincount(row),
-        miou=float(iou(pooled).mean()),
-        miou_ci95=(float(low), float(high)),
-        fb_iou=float(fb_iou(pooled.sum(0))),
-        fb_iou_ci95=(float(fb_low), float(fb_high)),
+        class_iou=class_score(totals),
         class_ci95=np.percentile(class_draws, [2.5, 97.5], axis=0).T,
+        miou=float(class_score(totals).mean()),
+        miou_ci95=interval(class_draws.mean(1)),
+        fb_iou=float(fb_iou(pooled.sum(0))),
+        fb_iou_ci95=interval(fb_draws),
     )

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 
+from fss_jax import published
 from fss_jax.datasets import Split
 from fss_jax.episodes import EpisodeSampler, Records, oslsm_test_records
 
@@ -12,11 +13,12 @@ class Protocol:
     """How a list of episodes is drawn and scored.
 
     Attributes:
-      rule: 'oslsm_test' (the release's fixed list) or a rule of `EpisodeSampler`.
-      episodes, queries, seed: of the record list.
+      rule: the name of a published list (see `records`) or a rule of `EpisodeSampler`.
+      episodes, queries, seed: of the record list; a list that covers a split has its own number.
       score_size: side of the square that masks and predictions are compared at; 0 = the image's own
         size.
       void: 'background' or 'ignore' (see `bank.gather`).
+      metric: 'pooled' or 'per_image' (see `metrics.score`).
       min_lattice_hits, min_area: small-object filters (protocols.md A.2, D.1).
       source: where the choice comes from.
     """
@@ -27,6 +29,7 @@ class Protocol:
     seed: int
     score_size: int
     void: str
+    metric: str = "pooled"
     queries: int = 1
     min_lattice_hits: int = 0
     min_area: int = 0
@@ -40,6 +43,11 @@ class Protocol:
         """The protocol's episodes over an already filtered split."""
         if self.rule == "oslsm_test":
             return oslsm_test_records(split.items, shots=shots, count=self.episodes, seed=self.seed)
+        if self.rule == "first_images":
+            return published.first_images(split.items, shots, self.queries)
+        if self.rule in ("hsnet_fss", "hsnet_fss_distinct"):
+            repeats = self.rule == "hsnet_fss"
+            return published.hsnet_fss(split.items, shots, repeats=repeats, seed=self.seed)
         sampler = EpisodeSampler(
             split.items, shots=shots, queries=self.queries, rule=self.rule, seed=self.seed
         )
@@ -66,6 +74,35 @@ _ALL = [
         void="background",
         min_lattice_hits=3,
         source="arXiv 1709.03410: scored at the original image size",
+    ),
+    Protocol(
+        "fss1000_paper",
+        rule="first_images",
+        episodes=240,
+        seed=0,
+        score_size=224,
+        void="background",
+        queries=5,
+        metric="per_image",
+        source="arXiv 1907.12347 and its authors' script: first five support, next five queries",
+    ),
+    Protocol(
+        "hsnet_fss",
+        rule="hsnet_fss",
+        episodes=2400,
+        seed=0,
+        score_size=400,
+        void="background",
+        source="juhongm999/hsnet: every image a query, supports may repeat, pooled per class",
+    ),
+    Protocol(
+        "hsnet_fss_distinct",
+        rule="hsnet_fss_distinct",
+        episodes=2400,
+        seed=0,
+        score_size=400,
+        void="background",
+        source="hsnet_fss with supports that differ",
     ),
     Protocol(
         "uniform",

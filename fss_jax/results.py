@@ -75,7 +75,7 @@ def evaluate(
     )
     seconds = time.perf_counter() - before
     scores = {
-        name: metrics.score(*evaluation.flat_counts(c, records, data.item_image))
+        name: metrics.score(*evaluation.flat_counts(c, records, data.item_image), chosen.metric)
         for name, c in counts.items()
     }
     result = {
@@ -105,7 +105,6 @@ def evaluate(
 
 
 def _fields(scores: Scores, class_names: tuple[str, ...]) -> dict:
-    ious = metrics.iou(scores.per_class)
     return {
         "miou": scores.miou,
         "miou_ci95": list(scores.miou_ci95),
@@ -113,9 +112,9 @@ def _fields(scores: Scores, class_names: tuple[str, ...]) -> dict:
         "fb_iou_ci95": list(scores.fb_iou_ci95),
         "per_class": {
             class_names[class_id]: {
-                "iou": float(ious[c]),
+                "iou": float(scores.class_iou[c]),
                 "ci95": scores.class_ci95[c].tolist(),
-                **dict(zip(("tp", "fp", "fn"), scores.per_class[c, :3].tolist(), strict=True)),
+                **dict(zip(("tp", "fp", "fn"), scores.counts[c, :3].tolist(), strict=True)),
                 "episodes": int(scores.episodes[c]),
             }
             for c, class_id in enumerate(scores.class_ids)
@@ -140,37 +139,37 @@ def _picture(path, evaluator, variables, bank, records: Records, counts, data) -
     report.contact_sheet(path, episode, logits, shown, data, titles)
 
 
-def percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
 def result_table(result: dict) -> str:
     """An evaluation result as Markdown."""
-    low, high = result["miou_ci95"]
+
+    def percent(value: float) -> str:
+        return f"{100 * value:.1f}"
+
+    def interval(bounds: list[float]) -> str:
+        return f"{percent(bounds[0])} to {percent(bounds[1])}"
+
+    rows = [(f"**{result['method']}**", result["miou"], result["miou_ci95"])]
+    rows += [
+        (name.replace("_", " "), value, result["trivial_ci95"][name])
+        for name, value in (result["trivial"] or {}).items()
+    ]
     lines = [
         f"# {result['method']}, {result['dataset']} {result['split']}, {result['shots']}-shot, "
         f"protocol {result['protocol']}",
         "",
         "| predictor | mIoU % | 95% interval |",
         "| --- | --- | --- |",
-        f"| **{result['method']}** | **{percent(result['miou'])}** | {percent(low)} to {percent(high)} |",
     ]
-    for name, value in (result["trivial"] or {}).items():
-        low, high = result["trivial_ci95"][name]
-        lines.append(
-            f"| {name.replace('_', ' ')} | {percent(value)} | {percent(low)} to {percent(high)} |"
-        )
-    low, high = result["fb_iou_ci95"]
+    lines += [f"| {name} | {percent(value)} | {interval(ci)} |" for name, value, ci in rows]
     lines += [
         "",
-        f"FB-IoU {percent(result['fb_iou'])} % ({percent(low)} to {percent(high)}).",
+        f"FB-IoU {percent(result['fb_iou'])} % ({interval(result['fb_iou_ci95'])}).",
     ]
     classes = result["per_class"]
     if len(classes) <= 80:
         lines += ["", "| class | IoU % | 95% interval | episodes |", "| --- | --- | --- | --- |"]
         lines += [
-            f"| {name} | {percent(entry['iou'])} | {percent(entry['ci95'][0])} to "
-            f"{percent(entry['ci95'][1])} | {entry['episodes']} |"
+            f"| {name} | {percent(entry['iou'])} | {interval(entry['ci95'])} | {entry['episodes']} |"
             for name, entry in classes.items()
         ]
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())

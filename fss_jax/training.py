@@ -120,11 +120,11 @@ class Validation:
     """A fixed list of episodes of training or validation classes, scored now and then."""
 
     def __init__(self, model: nn.Module, config: ConfigDict, devices: list[jax.Device]):
-        protocol = protocols.get(config.val_protocol)
+        self.protocol = protocols.get(config.val_protocol)
         split = datasets.open_split(config.dataset, config.val_split, config.data_dir)
-        self.split = protocol.filter(split)
-        self.records = protocol.records(self.split, config.shots)[: config.val_episodes]
-        geometry = evaluation.Geometry.of(config, protocol)
+        self.split = self.protocol.filter(split)
+        self.records = self.protocol.records(self.split, config.shots)[: config.val_episodes]
+        geometry = evaluation.Geometry.of(config, self.protocol)
         self.evaluator = evaluation.Evaluator(
             model, geometry, devices, batch=config.eval_batch, with_trivial=False
         )
@@ -137,7 +137,10 @@ class Validation:
     def score(self, state: TrainState) -> metrics.Scores:
         """The scores of a replicated state."""
         counts = self.evaluator.counts(state.variables, self.replicated, self.records)["method"]
-        return metrics.score(*evaluation.flat_counts(counts, self.records, self.split.item_image))
+        return metrics.score(
+            *evaluation.flat_counts(counts, self.records, self.split.item_image),
+            self.protocol.metric,
+        )
 
     def picture(self, state: TrainState, path: Path, count: int = 8) -> None:
         """Draws the first few episodes and their predictions."""
