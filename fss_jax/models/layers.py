@@ -148,6 +148,41 @@ class Conv(nn.Module):
         return y
 
 
+class ConvNorm(nn.Module):
+    """Convolution (conv), BatchNorm (bn), ReLU. Attributes as of `Conv` and `BatchNorm`."""
+
+    features: int
+    kernel: int | tuple[int, int] = 3
+    stride: int = 1
+    padding: int | None = None
+    use_bias: bool = True
+    kernel_init: Callable = he_fan_out
+    batch_norm: str = "running"
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "*b h w c"], *, train: bool = False
+    ) -> Float[Array, "*b oh ow features"]:
+        conv = Conv(
+            self.features,
+            self.kernel,
+            self.stride,
+            padding=self.padding,
+            use_bias=self.use_bias,
+            kernel_init=self.kernel_init,
+            dtype=self.dtype,
+            name="conv",
+        )
+        norm = BatchNorm(
+            self.batch_norm, self.momentum, self.epsilon, self.axis_name, self.dtype, name="bn"
+        )
+        return nn.relu(norm(conv(x), train=train))
+
+
 def max_pool(
     x: Float[Array, "*b h w c"], size: int, stride: int, padding: int = 0, *, ceil: bool = False
 ) -> Float[Array, "*b oh ow c"]:

@@ -1,0 +1,51 @@
+"""Methods by name. Each has `condition(support) -> task` and `segment(task, query) -> logits`."""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from fss_jax.devices import AXIS
+from fss_jax.models.oslsm import OSLSM
+
+METHODS: dict[str, type[nn.Module]] = {
+    "oslsm": OSLSM,
+}
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> ValueError:
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return ValueError(f"unknown {what} {name!r}: {hint}choose one of {', '.join(known)}")
+
+
+def build(method: str, **fields: Any) -> nn.Module:
+    """The method of this name; `fields` are the attributes of its class.
+
+    Raises:
+      ValueError: an unknown method or field; the message lists the known ones.
+    """
+    if method not in METHODS:
+        raise _unknown("method", method, METHODS)
+    known = {f.name for f in dataclasses.fields(METHODS[method])} - {"parent", "name"}
+    for name in fields:
+        if name not in known:
+            raise _unknown(f"field of method {method!r}", name, known)
+    return METHODS[method](**{name: _frozen(value) for name, value in fields.items()})
+
+
+def build_from(config: ConfigDict) -> nn.Module:
+    """A config's method, computing in its dtype, with batch statistics shared by the devices."""
+    return build(
+        config.method, **config.model.to_dict(), dtype=jnp.dtype(config.dtype), axis_name=AXIS
+    )
+
+
+def _frozen(value: Any) -> Any:
+    """Lists, which configs read back from JSON have, as the tuples that modules need."""
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value

@@ -1,0 +1,96 @@
+"""VGG-16 (Simonyan and Zisserman 2015): trunk, classifier, fully convolutional and dilated forms."""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fss_jax.models.fully_connected import fully_connected
+from fss_jax.models.layers import BatchNorm, Conv, max_pool, scaled
+
+VGG16 = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
+NORMS = ("none", "batch")
+
+
+class VGG(nn.Module):
+    """Blocks of 3x3 convolutions, then fc6, fc7 and fc8 as far as they are asked for.
+
+    Returns the last layer's output (after the last pooling, fc7's ReLU, or fc8) and the activation
+    after the ReLU of each convolution by its name. Names are Caffe's: conv1_1 ... conv5_3, fc6, fc7,
+    fc8, and bn1_1 ... bn5_3 with BatchNorm. Input channels are whatever comes in.
+
+    Attributes:
+      blocks: (convolutions, channels) of each block; a block ends with a 2x2 pooling.
+      width: channel multiplier.
+      norm: 'none', or 'batch' for BatchNorm after each convolution (torchvision's vgg16_bn).
+      batch_norm: which statistics normalize; see layers.BatchNorm.
+      stride: pixels per cell of the result; 0: all poolings stay. A smaller one than the blocks give
+        removes the last poolings, dilates what follows, and keeps sizes by zero padding (Yu and
+        Koltun 2016).
+      pad: zero padding of conv1_1; FCN pads by 100 or more.
+      hidden: channels of fc6 and fc7; 0: the network ends after the last block.
+      fc6_size: window of fc6 in cells; 0: the whole map, which is the classifier.
+      outputs: channels of fc8, which has no ReLU; 0: the network ends after fc7.
+      dropout: rate after fc6 and fc7.
+      dtype: compute type; parameters stay float32.
+      axis_name: pmap axis of BatchNorm in training.
+
+    Raises:
+      ValueError: an unknown norm, a stride that the blocks cannot give, an image too small.
+    """
+
+    blocks: tuple[tuple[int, int], ...] = VGG16
+    width: float = 1.0
+    norm: str = "none"
+    batch_norm: str = "running"
+    stride: int = 0
+    pad: int = 1
+    hidden: int = 4096
+    fc6_size: int = 0
+    outputs: int = 1000
+    dropout: float = 0.5
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "*b h w c"], *, train: bool = False
+    ) -> tuple[Float[Array, "*b oh ow d"], dict[str, Array]]:
+        if self.norm not in NORMS:
+            raise ValueError(f"VGG norm {self.norm!r}: choose one of {', '.join(NORMS)}")
+        natural = 2 ** len(self.blocks)
+        stride = self.stride or natural
+        if stride > natural or math.log2(stride) % 1:
+            raise ValueError(
+                f"VGG with {len(self.blocks)} blocks cannot have a stride of {stride} pixels: "
+                f"choose a power of two up to {natural}"
+            )
+        layers = {}
+        reached = dilation = 1
+        for block, (convs, channels) in enumerate(self.blocks, start=1):
+            for conv in range(1, convs + 1):
+                name = f"{block}_{conv}"
+                x = Conv(
+                    scaled(channels, self.width),
+                    dilation=dilation,
+                    padding=self.pad if name == "1_1" else None,
+                    dtype=self.dtype,
+                    name=f"conv{name}",
+                )(x)
+                if self.norm == "batch":
+                    x = BatchNorm(
+                        self.batch_norm,
+                        axis_name=self.axis_name,
+                        dtype=self.dtype,
+                        name=f"bn{name}",
+                    )(x, train=train)
+                x = layers[f"conv{name}"] = nn.relu(x)
+            if reached < stride:
+                x, reached = max_pool(x, 2, 2, ceil=True), 2 * reached
+            else:
+                dilation *= 2
+        if self.hidden:
+            x = fully_connected(self, x, dilation=dilation, same=stride < natural, train=train)
+        return x, layers
