@@ -1,0 +1,324 @@
+"""FSS-1000 from its archive: every odd thing in it is handled by a stated rule and reported."""
+
+import csv
+import dataclasses
+import hashlib
+import io
+import re
+import zipfile
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from data_builders import archives, masks, pictures, segmentation
+
+ARCHIVE_URL = (
+    "https://drive.google.com/uc?export=download&id=16TgqOeI_0P41Eh3jWQlxlRXG9KIqtMgI"  # its readme
+)
+# Pinned commits: the bytes behind these addresses can not change.
+HSNET = (
+    "https://raw.githubusercontent.com/juhongm999/hsnet/e288916debe5290b3e9554fb61e13a474e00f885"
+)
+LIST_URLS = {
+    "train": f"{HSNET}/data/splits/fss/trn.txt",
+    "val": f"{HSNET}/data/splits/fss/val.txt",
+    "test": "https://raw.githubusercontent.com/HKUSTCV/FSS-1000/"
+    "4157351078fc1c574101c38d75604e0d90dc02e0/fss_test_set.txt",
+}
+LIST_FILES = {
+    "train": ("train.txt", "trn.txt"),
+    "val": ("val.txt",),
+    "test": ("test.txt", "fss_test_set.txt"),
+}
+TRAIN_CLASSES = 520  # of the 760 that are not test classes, as in the paper
+IMAGES_PER_CLASS = 10
+NUMBERS = [str(n) for n in range(1, IMAGES_PER_CLASS + 1)]
+SIDE = 224
+MEMBER = re.compile(r"(?:(?P<root>.*)/)?(?P<name>[^/]+)/(?P<number>\d+)\.(?P<kind>jpg|png)")
+SUPER_CATEGORIES = (
+    "land animal",
+    "air animal",
+    "water animal",
+    "fruit & plant",
+    "food",
+    "daily object",
+    "electronic device",
+    "tool",
+    "music & sport",
+    "outdoor object",
+    "transportation",
+    "misc",
+)
+
+
+def super_categories() -> dict[str, str]:
+    """The super-category of each of the 1000 class names, in our own map (README.md)."""
+    with Path(__file__).with_name("super_categories.csv").open(newline="") as file:
+        return {row["class_name"]: row["super_category"] for row in csv.DictReader(file)}
+
+
+@dataclasses.dataclass(eq=False)
+class Config(tfds.core.BuilderConfig):
+    """What a user may choose.
+
+    Attributes:
+      keep_photograph_mask: keep pairs whose mask is a photograph (peregine_falcon/8), cut at half of
+        the range as HSNet does, instead of leaving them out.
+      allow_missing: prepare what is there of an archive that lacks classes or pairs.
+      skip_broken: leave out (and report) pairs that can not be used, instead of stopping.
+      split_dir: folder with train.txt (or trn.txt), val.txt and test.txt, instead of a download.
+      random_split: draw train and val from the classes outside the test list, by `seed`.
+    """
+
+    keep_photograph_mask: bool = False
+    allow_missing: bool = False
+    skip_broken: bool = False
+    split_dir: str = ""
+    random_split: bool = False
+    seed: int = 0
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Splits by class: train 520, val 240, test 240 classes."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First version."}
+    BUILDER_CONFIGS = [
+        Config(name="standard", description="The official test classes, HSNet's train and val."),
+        Config(name="random", description="Train and val drawn by seed.", random_split=True),
+    ]
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "The archive (fewshot_data.zip, or HSNet's FSS-1000.zip) or its unpacked folder; beside it, "
+        "if they should not be downloaded, train.txt, val.txt and test.txt with class names."
+    )
+
+    report: list[str]
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = dict(segmentation.features(sorted(super_categories())).items())
+        features["super_category"] = tfds.features.ClassLabel(names=list(SUPER_CATEGORIES))
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(features),
+            homepage="https://github.com/HKUSTCV/FSS-1000",
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager):
+        self.report = []
+        manual = self._manual_dir(dl_manager)
+        classes = self._classes(dl_manager, manual)
+        place = manual if manual and self._has_data(manual) else self._download_archive(dl_manager)
+        files = archives.dataset_files(place)
+        members = self._members(files)
+        self._check_complete(members, classes, files.root)
+        present = {
+            split: [name for name in sorted(names) if name in members]
+            for split, names in classes.items()
+        }
+        for split in [split for split, names in present.items() if not names]:
+            self.report.append(f"split {split} has no class here and is left out")
+            del present[split]
+        return {
+            split: self._generate_examples(files, {name: members[name] for name in names})
+            for split, names in present.items()
+        }
+
+    def _manual_dir(self, dl_manager) -> Path | None:
+        try:
+            return Path(dl_manager.manual_dir)
+        except AssertionError:  # how TFDS says that none was given
+            return None
+
+    def _has_data(self, manual: Path) -> bool:
+        return any(path.is_dir() or path.suffix == ".zip" for path in manual.iterdir())
+
+    def _download_archive(self, dl_manager) -> Path:
+        place = _download(
+            dl_manager, ARCHIVE_URL, "fetch it with a browser and give its folder as --manual_dir"
+        )
+        if not zipfile.is_zipfile(place):
+            raise ValueError(
+                f"{ARCHIVE_URL} gave something that is not a zip archive (Google Drive sends a page "
+                f"when it refuses); delete {place}, fetch the archive with a browser and give its "
+                "folder as --manual_dir"
+            )
+        return place
+
+    def _classes(self, dl_manager, manual: Path | None) -> dict[str, list[str]]:
+        config = self.builder_config
+        folder = Path(config.split_dir) if config.split_dir else manual
+        wanted = ["test"] if config.random_split else list(LIST_FILES)
+        lists = {}
+        for split in wanted:
+            given = [folder / name for name in LIST_FILES[split]] if folder else []
+            given = [path for path in given if path.is_file()]
+            if config.split_dir and not given:
+                raise FileNotFoundError(f"no {' or '.join(LIST_FILES[split])} in {folder}")
+            path = (
+                given[0]
+                if given
+                else _download(
+                    dl_manager,
+                    LIST_URLS[split],
+                    f"give a folder with {LIST_FILES[split][0]} as --option split_dir=FOLDER",
+                )
+            )
+            lists[split] = _read_list(path)
+        if config.random_split:
+            rest = sorted(set(super_categories()) - set(lists["test"]))
+            rest.sort(key=lambda name: hashlib.sha256(f"{config.seed} {name}".encode()).digest())
+            lists = {"train": rest[:TRAIN_CLASSES], "val": rest[TRAIN_CLASSES:], **lists}
+        count = Counter(name for names in lists.values() for name in names)
+        if twice := sorted(name for name, n in count.items() if n > 1):
+            raise ValueError(f"the split lists name {len(twice)} classes twice (first: {twice[0]})")
+        return lists
+
+    def _members(self, files: archives.Files) -> dict[str, dict[int, dict[str, str]]]:
+        """class name -> number -> {'jpg': member, 'png': member}; reports the rest."""
+        known = super_categories()
+        found = {name: MEMBER.fullmatch(name) for name in files.names}
+        roots = Counter(m["root"] or "" for m in found.values() if m and m["name"] in known)
+        if not roots:
+            raise ValueError(
+                f"{files.root} has no FSS-1000 class among its {len(files.names)} files; expected "
+                "fewshot_data/CLASS/1.jpg and 1.png or FSS-1000/CLASS/..."
+            )
+        root = roots.most_common(1)[0][0]
+        members = defaultdict(lambda: defaultdict(dict))
+        stray, foreign = [], Counter()
+        for name, match in found.items():
+            inner = name.removeprefix(f"{root}/")
+            if inner == name and root or "/" not in inner:
+                continue
+            if (
+                match
+                and inner.count("/") == 1
+                and match["name"] in known
+                and match["number"] in NUMBERS
+            ):
+                members[match["name"]][int(match["number"])][match["kind"]] = name
+            elif inner.split("/")[0] in known:
+                stray.append(inner)
+            else:
+                foreign[inner.split("/")[0]] += 1
+        if stray:
+            self.report.append(f"{len(stray)} stray files ignored: {_some(stray, 20)}")
+        for name, count in foreign.items():
+            self.report.append(f"{name} is not a class of FSS-1000: its {count} files are ignored")
+        return members
+
+    def _check_complete(self, members, classes: dict[str, list[str]], place: str) -> None:
+        wanted = sorted(name for names in classes.values() for name in names)
+        missing = [name for name in wanted if name not in members]
+        if missing:
+            self._lacks(
+                f"{place} lacks {len(missing)} of {len(wanted)} classes (first: {_some(missing, 3)})"
+            )
+        for name in sorted(set(wanted) & set(members)):
+            lacking = [
+                f"{number}.{kind}"
+                for number in range(1, IMAGES_PER_CLASS + 1)
+                for kind in ("jpg", "png")
+                if kind not in members[name].get(number, {})
+            ]
+            if lacking:
+                self._lacks(f"class {name} lacks {_some(lacking, 4)}")
+
+    def _lacks(self, what: str) -> None:
+        if not self.builder_config.allow_missing:
+            raise ValueError(
+                f"{what}; give the whole archive, or --option allow_missing=true to prepare the rest"
+            )
+        self.report.append(what)
+
+    def _generate_examples(self, files, members) -> Iterator[tuple[str, dict]]:
+        soft = Counter()
+        class_ids = {name: i for i, name in enumerate(sorted(super_categories()), 1)}
+        category = super_categories()
+        for name, numbers in members.items():
+            for number, pair in sorted(numbers.items()):
+                if len(pair) < 2:
+                    continue
+                # Two digits: in a sorted list 10 comes after 9.
+                image_id = f"{name}/{number:02d}"
+                try:
+                    image, mask = self._read_pair(files, pair, name, soft)
+                except ValueError as error:
+                    if not self.builder_config.skip_broken:
+                        raise ValueError(
+                            f"{error}; mend it, or --option skip_broken=true to leave it out"
+                        ) from error
+                    self.report.append(f"{error}; left out")
+                    continue
+                if mask is None:
+                    continue
+                label = mask.astype(np.uint8)
+                yield (
+                    image_id,
+                    {
+                        "image": io.BytesIO(image),
+                        "label": segmentation.png(label),
+                        "image_id": image_id,
+                        "objects": segmentation.objects(label, {1: class_ids[name]}),
+                        "super_category": category[name],
+                    },
+                )
+        for name, count in soft.items():
+            self.report.append(f"class {name}: {count} masks with grays, cut at half of the range")
+
+    def _read_pair(self, files, pair, name, soft) -> tuple[bytes, np.ndarray | None]:
+        """The image's bytes and its mask; None for a mask that is a photograph and not kept."""
+        image = files.read(pair["jpg"])
+        size = pictures.open_picture(image, pair["jpg"]).size
+        if size != (SIDE, SIDE):
+            self.report.append(f"{pair['jpg']} is {size[0]} x {size[1]}, not {SIDE} x {SIDE}")
+        picture = pictures.open_picture(files.read(pair["png"]), pair["png"])
+        gray = masks.values(picture)
+        if masks.is_photograph(gray):
+            keep = self.builder_config.keep_photograph_mask
+            self.report.append(
+                f"{pair['png']} is a photograph, not a mask: "
+                + ("kept, cut at half of the range" if keep else "pair left out")
+            )
+            if not keep:
+                return image, None
+            gray = np.asarray(picture.convert("L"))  # HSNet's reading, whatever the colors
+        if masks.is_soft(gray):
+            soft[name] += 1
+        mask = masks.binarize(gray)
+        if picture.size != size:
+            self.report.append(
+                f"{pair['png']} is {picture.width} x {picture.height}, its image {size[0]} x "
+                f"{size[1]}: resized by nearest neighbor"
+            )
+            mask = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+        if not mask.any():
+            raise ValueError(f"{pair['png']} is empty: no pixel is the object")
+        return image, mask
+
+
+def _download(dl_manager, url: str, instead: str) -> Path:
+    try:
+        return Path(dl_manager.download(url))
+    except Exception as error:  # no network, a moved file, a wrong checksum: whatever it meets
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{url} could not be fetched ({first_line}); {instead}") from error
+
+
+def _read_list(path: Path) -> list[str]:
+    known = super_categories()
+    names = path.read_text().split()
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(
+            f"{path} names {len(unknown)} classes that FSS-1000 does not have (first: {unknown[0]}); "
+            "its spelling, mistakes included, is the one in super_categories.csv"
+        )
+    return names
+
+
+def _some(names: list[str], count: int) -> str:
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
