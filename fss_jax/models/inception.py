@@ -6,7 +6,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fss_jax.models.layers import BatchNorm, Conv, max_pool, scaled
+from fss_jax.models.layers import ConvNorm, max_pool, scaled
+
+_INIT = nn.initializers.truncated_normal(0.1)  # torchvision's; its BatchNorm has epsilon 1e-3
 
 # A block is its branches, whose outputs are concatenated; a branch is its steps in order. A step is
 # a convolution (torchvision's name, channels, kernel), a tuple of convolutions side by side, or a
@@ -84,39 +86,6 @@ def _average(x: Float[Array, "*b h w c"]) -> Float[Array, "*b h w c"]:
     return y.reshape(x.shape)
 
 
-class ConvNorm(nn.Module):
-    """Convolution without bias, BatchNorm, ReLU: torchvision's BasicConv2d (conv, bn)."""
-
-    features: int
-    kernel: int | tuple[int, int]
-    stride: int
-    padding: int | None
-    batch_norm: str
-    axis_name: str | None
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "*b h w c"], *, train: bool) -> Float[Array, "*b oh ow d"]:
-        x = Conv(
-            self.features,
-            self.kernel,
-            self.stride,
-            padding=self.padding,
-            use_bias=False,
-            kernel_init=nn.initializers.truncated_normal(0.1),
-            dtype=self.dtype,
-            name="conv",
-        )(x)
-        norm = BatchNorm(
-            self.batch_norm,
-            epsilon=1e-3,
-            axis_name=self.axis_name,
-            dtype=self.dtype,
-            name="bn",
-        )
-        return nn.relu(norm(x, train=train))
-
-
 class Block(nn.Module):
     """One Mixed_* block: the branches of the table above, concatenated."""
 
@@ -136,6 +105,9 @@ class Block(nn.Module):
                 3 if down else kernel,
                 stride=2 if down else 1,
                 padding=self.margin if down else None,
+                use_bias=False,
+                kernel_init=_INIT,
+                epsilon=1e-3,
                 batch_norm=self.batch_norm,
                 axis_name=self.axis_name,
                 dtype=self.dtype,
@@ -192,8 +164,17 @@ class InceptionV3(nn.Module):
         margin = 1 if self.padded else 0
 
         def conv(x, name, channels, kernel, stride, padding):
-            channels = scaled(channels, self.width)
-            return ConvNorm(channels, kernel, stride, padding, **shared, name=name)(x, train=train)
+            return ConvNorm(
+                scaled(channels, self.width),
+                kernel,
+                stride=stride,
+                padding=padding,
+                use_bias=False,
+                kernel_init=_INIT,
+                epsilon=1e-3,
+                **shared,
+                name=name,
+            )(x, train=train)
 
         features = {}
         x = conv(x, "Conv2d_1a_3x3", 32, 3, 2, margin)
