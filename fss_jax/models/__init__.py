@@ -11,9 +11,11 @@ from ml_collections import ConfigDict
 
 from fss_jax.devices import AXIS
 from fss_jax.models.oslsm import OSLSM
+from fss_jax.models.relation import RelationNetwork
 
 METHODS: dict[str, type[nn.Module]] = {
     "oslsm": OSLSM,
+    "relation": RelationNetwork,
 }
 
 
