@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses: 512 MiB as RGB
 _PILLOW_LIMIT = threading.Lock()
@@ -56,6 +56,16 @@ def _open_header(source: io.IOBase, name: str) -> Image.Image:
             raise ValueError(f"{name} is not a picture that can be read") from error
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+
+
+def is_plain(data: bytes) -> bool:
+    """Whether any decoder shows a file (that `open_picture` accepts) alike: a JPEG or PNG of 8-bit
+    RGB or gray, stored upright, without transparency.
+    """
+    picture = _open_header(io.BytesIO(data), "picture")
+    upright = picture.getexif().get(ExifTags.Base.Orientation, 1) == 1
+    usual = picture.format in ("JPEG", "PNG") and picture.mode in ("RGB", "L")
+    return usual and upright and not has_alpha(picture)
 
 
 def has_alpha(picture: Image.Image) -> bool:

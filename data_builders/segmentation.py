@@ -14,13 +14,15 @@ from PIL import Image
 BACKGROUND, VOID = 0, 255
 
 
-def features(class_names: list[str]) -> tfds.features.FeaturesDict:
+def features(class_names: list[str] | None) -> tfds.features.FeaturesDict:
     """The features shared by every builder.
 
     Args:
       class_names: names of all classes of the dataset (every split), without the background. Class
-        ids are 1-based: `class_names[0]` has id 1, and id 0 is 'background'.
+        ids are 1-based: `class_names[0]` has id 1, and id 0 is 'background'. None where only the
+        data knows them: the builder sets the `names` of `objects/class_id` when it sees it.
     """
+    names = None if class_names is None else ["background", *class_names]
     return tfds.features.FeaturesDict(
         {
             "image": tfds.features.Image(shape=(None, None, 3)),
@@ -28,7 +30,7 @@ def features(class_names: list[str]) -> tfds.features.FeaturesDict:
             "image_id": tfds.features.Text(),
             "objects": tfds.features.Sequence(
                 {
-                    "class_id": tfds.features.ClassLabel(names=["background", *class_names]),
+                    "class_id": tfds.features.ClassLabel(names=names),
                     "value": np.int32,
                     "area": np.int32,
                     "lattice_hits": np.int32,
@@ -64,9 +66,7 @@ def objects(label: np.ndarray, class_of_value: dict[int, int]) -> list[dict[str,
         area = int(np.count_nonzero(mask))
         if area:
             hits = lattice_hits(mask)
-            found.append(
-                {"class_id": class_id, "value": value, "area": area, "lattice_hits": hits}
-            )
+            found.append({"class_id": class_id, "value": value, "area": area, "lattice_hits": hits})
     return found
 
 

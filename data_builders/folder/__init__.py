@@ -1,0 +1,1 @@
+"""Anybody's own classes: a folder of class folders with images and masks."""

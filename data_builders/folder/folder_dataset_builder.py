@@ -1,0 +1,212 @@
+"""Anybody's own images and masks, one folder per class, as a dataset like the published ones."""
+
+import dataclasses
+import hashlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from data_builders import masks, pictures, segmentation
+
+PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+IMAGE_FOLDERS = ("images", "image")
+MASK_FOLDERS = ("masks", "mask", "labels", "label")
+MASK_SUFFIX = "_mask"
+SPLITS = ("train", "val", "test")
+LAYOUTS = "CLASS/images/x.jpg with CLASS/masks/x.png, or CLASS/x.jpg with CLASS/x.png or x_mask.png"
+
+
+class Pair(NamedTuple):
+    image: Path
+    mask: Path
+
+
+@dataclasses.dataclass(eq=False)
+class Config(tfds.core.BuilderConfig):
+    """What a user may choose.
+
+    Attributes:
+      train, val: shares of the classes, drawn by `seed`, if the folder has no train.txt, val.txt or
+        test.txt with class names; the rest is the test split.
+      skip_broken: leave out (and report) what can not be used, instead of stopping.
+    """
+
+    train: float = 0.0
+    val: float = 0.0
+    seed: int = 0
+    skip_broken: bool = False
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Classes are folders; splits are sets of classes."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First version."}
+    BUILDER_CONFIGS = [Config(name="default", description="All classes in test, or by options.")]
+    MANUAL_DOWNLOAD_INSTRUCTIONS = f"A folder with {LAYOUTS}."
+
+    report: list[str]
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(
+            features=segmentation.features(None), disable_shuffling=True
+        )
+
+    def _split_generators(self, dl_manager):
+        self.report = []
+        try:
+            folder = Path(dl_manager.manual_dir)
+        except AssertionError as error:  # how TFDS says that it is missing or empty
+            raise ValueError(f"give your folder as --manual_dir; it has {LAYOUTS}") from error
+        pairs = self._pairs(folder)
+        names = sorted(pairs)
+        self.info.features["objects"]["class_id"].names = ["background", *names]
+        class_ids = {name: i for i, name in enumerate(names, 1)}
+        return {
+            split: self._generate_examples({name: pairs[name] for name in chosen}, class_ids)
+            for split, chosen in self._splits(folder, names).items()
+            if chosen
+        }
+
+    def _problem(self, what: str) -> None:
+        if not self.builder_config.skip_broken:
+            raise ValueError(f"{what}; mend it, or --option skip_broken=true to leave it out")
+        self.report.append(f"{what}; left out")
+
+    def _pairs(self, folder: Path) -> dict[str, dict[str, Pair]]:
+        """class name -> image id -> pair, both sorted."""
+        found = {}
+        for place in sorted(folder.iterdir()):
+            if not place.is_dir() or place.name.startswith("."):
+                continue
+            if place.name == "background":
+                raise ValueError(f"{place}: a class can not be called background")
+            images, marks = _files(place)
+            for stem in sorted(images.keys() ^ marks.keys()):
+                path = (images | marks)[stem]
+                self._problem(f"{path} is alone: no image and mask share its name")
+            both = sorted(images.keys() & marks.keys())
+            # Ids are words: lists of items and records are text files with blanks between fields.
+            ids = {"_".join(f"{place.name}/{stem}".split()): stem for stem in both}
+            if len(ids) < len(both):
+                raise ValueError(
+                    f"{place} has files whose names differ only in blanks; rename them"
+                )
+            if ids:
+                found[place.name] = {i: Pair(images[s], marks[s]) for i, s in sorted(ids.items())}
+            else:
+                self.report.append(f"{place.name} has no pair of an image and a mask: no class")
+        if not found:
+            raise ValueError(f"{folder} has no class folder with pictures; expected {LAYOUTS}")
+        return found
+
+    def _splits(self, folder: Path, names: list[str]) -> dict[str, list[str]]:
+        config = self.builder_config
+        lists = {split: folder / f"{split}.txt" for split in SPLITS}
+        if any(path.is_file() for path in lists.values()):
+            if config.train or config.val:
+                raise ValueError(f"{folder} has lists of classes; give no shares beside them")
+            return self._listed(lists, names)
+        if min(config.train, config.val) < 0 or config.train + config.val > 1:
+            raise ValueError(f"train={config.train} and val={config.val} are no shares of 1")
+        order = sorted(
+            names, key=lambda name: hashlib.sha256(f"{config.seed} {name}".encode()).digest()
+        )
+        first = round(config.train * len(names))
+        second = round((config.train + config.val) * len(names))
+        parts = order[:first], order[first:second], order[second:]
+        return {split: sorted(part) for split, part in zip(SPLITS, parts, strict=True)}
+
+    def _listed(self, lists: dict[str, Path], names: list[str]) -> dict[str, list[str]]:
+        chosen = {}
+        for split, path in lists.items():
+            lines = path.read_text().splitlines() if path.is_file() else []
+            chosen[split] = sorted({line.strip() for line in lines} - {""})
+            for name in chosen[split]:
+                if name not in names:
+                    raise ValueError(f"{path} names {name!r}, but there is no such class folder")
+        every = [name for part in chosen.values() for name in part]
+        if twice := [name for name in every if every.count(name) > 1]:
+            raise ValueError(
+                f"class {twice[0]!r} is listed in two splits of {lists['train'].parent}"
+            )
+        if rest := sorted(set(names) - set(every)):
+            self.report.append(f"{len(rest)} classes are in no list, left out: {', '.join(rest)}")
+        return chosen
+
+    def _generate_examples(self, pairs, class_ids) -> Iterator[tuple[str, dict]]:
+        for name, by_id in pairs.items():
+            for image_id, pair in by_id.items():
+                try:
+                    image, mask = self._read(pair)
+                except ValueError as error:
+                    self._problem(str(error))
+                    continue
+                label = mask.astype(np.uint8)
+                yield (
+                    image_id,
+                    {
+                        "image": image,
+                        "label": segmentation.png(label),
+                        "image_id": image_id,
+                        "objects": segmentation.objects(label, {1: class_ids[name]}),
+                    },
+                )
+
+    def _read(self, pair: Pair) -> tuple[io.BytesIO, np.ndarray]:
+        data = pair.image.read_bytes()
+        upright = pictures.open_picture(data, str(pair.image))
+        gray = masks.values(pictures.open_picture(pair.mask))
+        if masks.is_photograph(gray):
+            raise ValueError(f"{pair.mask} looks like a photograph, not a mask")
+        if masks.is_soft(gray):
+            self.report.append(f"{pair.mask} has grays, cut at half of the range")
+        mask = masks.binarize(gray)
+        if mask.shape != (upright.height, upright.width):
+            raise ValueError(
+                f"{pair.mask} is {mask.shape[1]} x {mask.shape[0]}, its image {upright.width} x "
+                f"{upright.height}; they must be equal"
+            )
+        if not mask.any():
+            raise ValueError(f"{pair.mask} is empty: no pixel is the object")
+        if pictures.is_plain(data):
+            return io.BytesIO(data), mask
+        # Whoever decodes the example later must not have to know about EXIF, alpha or deep color.
+        return segmentation.png(pictures.to_rgb(upright)), mask
+
+
+def _files(place: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """The images and the masks of a class folder, by the name that a pair shares."""
+    images = [path for name in IMAGE_FOLDERS for path in _pictures(place / name)]
+    marks = [path for name in MASK_FOLDERS for path in _pictures(place / name)]
+    if not images and not marks:
+        every = _pictures(place)
+        stems = [path.stem for path in every]
+        # x.png is a mask only beside an x.jpg or the like.
+        marks = [
+            path
+            for path in every
+            if path.stem.endswith(MASK_SUFFIX)
+            or (path.suffix.lower() == ".png" and stems.count(path.stem) == 2)
+        ]
+        images = [path for path in every if path not in marks]
+    return _by_name(images, ""), _by_name(marks, MASK_SUFFIX)
+
+
+def _pictures(place: Path) -> list[Path]:
+    every = sorted(place.iterdir()) if place.is_dir() else []
+    return [path for path in every if path.suffix.lower() in PICTURES and path.name[0] != "."]
+
+
+def _by_name(paths: list[Path], suffix: str) -> dict[str, Path]:
+    found = {}
+    for path in paths:
+        name = path.stem.removesuffix(suffix)
+        if name in found:
+            raise ValueError(f"{found[name]} and {path} share a name; rename one")
+        found[name] = path
+    return found
