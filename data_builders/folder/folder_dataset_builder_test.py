@@ -181,6 +181,13 @@ def test_unclear_folders_are_refused(tmp_path):
     with pytest.raises(ValueError, match="share a name"):
         prepare(folder, tmp_path / "out2")
     (folder / "c/1.bmp").unlink()
+    for stem in ("a b", "a_b"):
+        save(folder / f"c/{stem}.jpg", RGB)
+        save(folder / f"c/{stem}.png", MASK)
+    with pytest.raises(ValueError, match="differ only in blanks"):
+        prepare(folder, tmp_path / "out2")
+    (folder / "c/a_b.jpg").rename(folder / "c/d.jpg")
+    (folder / "c/a_b.png").rename(folder / "c/d.png")
     make_classes(folder, ["background"])
     with pytest.raises(ValueError, match="can not be called background"):
         prepare(folder, tmp_path / "out3")
