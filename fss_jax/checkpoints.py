@@ -8,7 +8,6 @@ import flax.struct
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 _policies = ocp.checkpoint_managers
@@ -74,7 +73,7 @@ class Checkpoints:
         """Starts writing a checkpoint; returns before it is on disk.
 
         Args:
-          meta: JSON-able: config, record-list hash, preprocessing.
+          meta: JSON-able: config, dataset, hash of the first records.
           miou: of the last validation (-1 before the first), decides which one is the best.
         """
         self._manager.save(
@@ -112,6 +111,12 @@ class Checkpoints:
         self._manager.wait_until_finished()
 
 
+def finished_steps(workdir: str | Path) -> list[int]:
+    """The steps of a workdir's finished checkpoints, ascending; empty if there is none."""
+    folders = (Path(workdir).absolute() / "checkpoints").glob("*")
+    return sorted(int(path.name) for path in folders if path.name.isdigit() and path.is_dir())
+
+
 def checkpoint_folder(workdir: str | Path, which: str = "best") -> Path:
     """The folder of a finished checkpoint: 'best' (by validation mIoU), 'latest', or a step number.
 
@@ -119,9 +124,7 @@ def checkpoint_folder(workdir: str | Path, which: str = "best") -> Path:
       FileNotFoundError: the workdir holds none, or not that step.
     """
     folder = Path(workdir).absolute() / "checkpoints"
-    steps = sorted(
-        int(path.name) for path in folder.glob("*") if path.name.isdigit() and path.is_dir()
-    )
+    steps = finished_steps(workdir)
     if not steps:
         raise FileNotFoundError(
             f"no checkpoint in {folder}; train first: python train.py --workdir"
@@ -166,27 +169,3 @@ def load_variables(folder: Path) -> dict[str, Any]:
             ),
         )
     return {"params": restored["params"], **restored["extra"]}
-
-
-def load_into(variables: dict[str, Any], workdir: str | Path) -> dict[str, Any]:
-    """Another workdir's best parameters (and batch statistics) in place of fresh ones.
-
-    Raises:
-      ValueError: naming every leaf that is missing, unexpected or of another shape.
-    """
-    folder = checkpoint_folder(workdir)
-    loaded = load_variables(folder)
-    have, want = (
-        {"/".join(key): np.shape(leaf) for key, leaf in flatten_dict(tree).items()}
-        for tree in (loaded, variables)
-    )
-    wrong = [f"missing {name}" for name in sorted(want.keys() - have.keys())]
-    wrong += [f"unexpected {name}" for name in sorted(have.keys() - want.keys())]
-    wrong += [
-        f"{name} is {have[name]}, expected {want[name]}"
-        for name in sorted(have.keys() & want.keys())
-        if have[name] != want[name]
-    ]
-    if wrong:
-        raise ValueError(f"{folder} holds another model than this config's: {'; '.join(wrong)}")
-    return loaded

@@ -17,7 +17,17 @@ import optax
 from ml_collections import ConfigDict
 
 from fss_jax import bank as banks
-from fss_jax import checkpoints, datasets, evaluation, feed, metrics, models, protocols, report
+from fss_jax import (
+    checkpoints,
+    datasets,
+    evaluation,
+    feed,
+    metrics,
+    models,
+    protocols,
+    report,
+    weights,
+)
 from fss_jax.checkpoints import TrainState
 from fss_jax.devices import AXIS, first, local_devices, replicate
 from fss_jax.episodes import EpisodeSampler, records_sha256
@@ -175,27 +185,32 @@ def train(config: ConfigDict, workdir: str | Path, device_count: int = 0) -> flo
     sampler = EpisodeSampler(
         split.items, shots=config.shots, queries=config.queries, rule=config.rule, seed=config.seed
     )
-    model = models.build_from(config)
     optimizer = make_optimizer(config)
+
+    # Start order: 1. the workdir's own checkpoint, 2. --config.init (another workdir or foreign
+    # weights), 3. from scratch. Preprocessing belongs to the weights and comes with them.
+    resuming = bool(checkpoints.finished_steps(workdir))
+    if resuming:
+        stored, _ = checkpoints.load_meta(checkpoints.checkpoint_folder(workdir, "latest"))
+        config.model.preprocessing = stored.model.preprocessing
+    variables = init_variables(models.build_from(config), config)
+    if config.init and not resuming:
+        variables, config.model.preprocessing = weights.load(
+            config.init, variables, config.init_skip
+        )
+    params = variables.pop("params")
+    state = TrainState(np.int32(0), params, variables, optimizer.init(params))
+    model = models.build_from(config)
     validation = Validation(model, config, devices)
     meta = {
         "config": json.loads(config.to_json()),
         "dataset": split.name,
         "first_records_sha256": records_sha256(sampler.records(0, 1000)),
-        "preprocessing": config.model.preprocessing,
     }
 
-    workdir.mkdir(parents=True, exist_ok=True)
     with checkpoints.Checkpoints(workdir) as store, _stop_on_sigterm() as stopping:
-        # Start order: 1. the workdir's own checkpoint, 2. --config.init_from another workdir,
-        # 3. --config.init pretrained weights, 4. from scratch.
-        variables = init_variables(model, config)
-        if store.latest_step is None and config.init_from:
-            variables = checkpoints.load_into(variables, config.init_from)
-        params = variables.pop("params")
-        state = TrainState(np.int32(0), params, variables, optimizer.init(params))
         miou = -1.0
-        if store.latest_step is not None:
+        if resuming:
             state, miou = store.restore(state)
             log.info("resuming %s at step %d", workdir, int(state.step))
         start = int(state.step)

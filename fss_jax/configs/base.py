@@ -25,8 +25,8 @@ def get_config() -> ConfigDict:
     c.method = "oslsm"
     c.model = ConfigDict()
     c.dtype = "float32"  # compute dtype: float32 or bfloat16
-    c.init = ""  # 'FORMAT:ARCH:PATH' of foreign weights, see docs/weights.md
-    c.init_from = ""  # a workdir whose parameters to start from
+    c.init = ""  # weights to start from: 'torchvision:vgg16:FILE', 'workdir:FOLDER'; see fss_jax.weights
+    c.init_skip = ""  # leaves to leave fresh, patterns with commas between
 
     # Optimization.
     c.steps = 1000  # updates / accumulate
