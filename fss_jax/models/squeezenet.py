@@ -1,0 +1,76 @@
+"""SqueezeNet 1.0 (Iandola et al. 2016) as torchvision has it: small enough for a CPU, no BatchNorm."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fss_jax.models.layers import Conv, max_pool, scaled
+
+# (squeeze, expand) channels of fire2 ... fire9; each half of what is expanded has `expand`.
+FIRES = (
+    *((16, 64), (16, 64), (32, 128), (32, 128)),
+    *((48, 192), (48, 192), (64, 256), (64, 256)),
+)
+POOL_AFTER = ("conv1", "fire4", "fire8")
+
+
+class Fire(nn.Module):
+    """A 1x1 squeeze, then 1x1 and 3x3 convolutions side by side, all with ReLU."""
+
+    squeeze: int
+    expand: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b h w c"]) -> Float[Array, "*b h w d"]:
+        x = nn.relu(Conv(self.squeeze, 1, dtype=self.dtype, name="squeeze")(x))
+        small = Conv(self.expand, 1, dtype=self.dtype, name="expand1x1")(x)
+        large = Conv(self.expand, 3, dtype=self.dtype, name="expand3x3")(x)
+        return nn.relu(jnp.concatenate([small, large], -1))
+
+
+class SqueezeNet(nn.Module):
+    """The trunk, and its classifier if asked for. Returns the last map and named intermediates.
+
+    Intermediates: conv1 (stride 2), fire4 (4), fire8 (8), fire9 (16, 512 channels). Pools round up
+    as in Caffe. Cell i of fire9 is centered on pixel 16 i + 17 - pad.
+
+    Attributes:
+      width: channel multiplier.
+      pad: zero padding of conv1, pixels. torchvision has none, which leaves the border uncovered:
+        segmentation wants 9, by which an image of n pixels gets ceil(n / 16) cells.
+      outputs: channels of conv10, averaged over the map after its ReLU: [*b, 1, 1, outputs]; 0: the
+        network ends after fire9.
+      dropout: rate before conv10.
+      dtype: compute type; parameters stay float32.
+    """
+
+    width: float = 1.0
+    pad: int = 0
+    outputs: int = 1000
+    dropout: float = 0.5
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "*b h w c"], *, train: bool = False
+    ) -> tuple[Float[Array, "*b oh ow d"], dict[str, Array]]:
+        layers = {}
+
+        def keep(name, x):
+            layers[name] = x
+            return max_pool(x, 3, 2, ceil=True) if name in POOL_AFTER else x
+
+        stem = Conv(scaled(96, self.width), 7, 2, padding=self.pad, dtype=self.dtype, name="conv1")
+        x = keep("conv1", nn.relu(stem(x)))
+        for number, (squeeze, expand) in enumerate(FIRES, start=2):
+            name = f"fire{number}"
+            sizes = scaled(squeeze, self.width), scaled(expand, self.width)
+            x = keep(name, Fire(*sizes, self.dtype, name=name)(x))
+        if self.outputs:
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            x = nn.relu(Conv(self.outputs, 1, dtype=self.dtype, name="conv10")(x))
+            x = x.mean((-3, -2), keepdims=True)
+        return x, {name: layers[name] for name in ("conv1", "fire4", "fire8", "fire9")}

@@ -1,0 +1,63 @@
+"""Pretrained weights of other frameworks, by a spec such as 'torchvision:vgg16:/path/file.pth'.
+
+  torchvision:ARCH[:FILE]   .pth or .safetensors; see torchvision.TABLES
+  caffe:ARCH[:FILE]         .caffemodel: vgg16, fcn32s, or oslsm for a whole released snapshot
+  keras:ARCH[:FILE]         .h5 of keras.applications; see keras.TABLES
+  fss1000:FOLDER            the FSS-1000 release's feature_encoder.pkl and relation_network.pkl
+  fss_jax:FILE              .safetensors written by `python -m fss_jax.export`
+  workdir:FOLDER            the best checkpoint of another training
+
+Without a file, official weights are downloaded once (registry.OFFICIAL). Which channel order, range
+and mean the weights expect is a property of the weights, and comes with them.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fss_jax.weights import caffe, exported, fss1000, keras, torchvision, workdirs
+from fss_jax.weights.layouts import Imported
+from fss_jax.weights.placing import place
+from fss_jax.weights.registry import fetch
+
+WITH_ARCH = {"torchvision": torchvision.load, "caffe": caffe.load, "keras": keras.load}
+WHOLE = {"fss1000": fss1000.load, "fss_jax": exported.load, "workdir": workdirs.load}
+
+
+def read(spec: str) -> Imported:
+    """Imports the file that a spec names, downloading official weights if it names none.
+
+    Raises:
+      ValueError: a spec that is none; FileNotFoundError and ValueError as the importers.
+    """
+    kind, _, rest = spec.partition(":")
+    if kind in WHOLE and rest:
+        return WHOLE[kind](Path(rest).expanduser())
+    if kind not in WITH_ARCH or not rest:
+        kinds = [*(f"{k}:ARCH[:FILE]" for k in WITH_ARCH), *(f"{k}:PATH" for k in WHOLE)]
+        raise ValueError(f"weights {spec!r}: expected one of {', '.join(kinds)}")
+    arch, _, path = rest.partition(":")
+    return WITH_ARCH[kind](Path(path).expanduser() if path else fetch(f"{kind}:{arch}"), arch)
+
+
+def load(
+    spec: str, variables: Mapping[str, Any], skip: str | Iterable[str] = ()
+) -> tuple[dict[str, Any], str]:
+    """Variables of a model with pretrained weights in their places.
+
+    Args:
+      spec: see the module's text.
+      variables: collections of an initialized model.
+      skip: patterns of leaves to leave alone, or one string of them with commas; see placing.place.
+
+    Returns:
+      New variables, and the name of the preprocessing (imaging.PREPROCESSING) that the weights
+      expect.
+
+    Raises:
+      ValueError: naming all that does not fit; FileNotFoundError.
+    """
+    patterns = skip.split(",") if isinstance(skip, str) else skip
+    imported = read(spec)
+    patterns = [pattern.strip() for pattern in patterns if pattern.strip()]
+    return place(imported, variables, patterns, spec), imported.preprocessing
