@@ -1,7 +1,7 @@
-"""FCN-32s geometry (Long et al. 2015) and its dilated forms: where a cell of features lies.
+"""FCN-32s geometry (Long et al. 2015) and dilated forms: where a cell of features lies on an image.
 
-A fully convolutional network turns an image into a coarse map; its score is upsampled bilinearly and
-cropped so that every cell's score lands on the middle of what the cell sees.
+A fully convolutional network turns an image into a coarse map. Its score is upsampled bilinearly so
+that each cell's score lands on the middle of what the cell sees.
 """
 
 import dataclasses
@@ -18,25 +18,25 @@ class Geometry:
 
     Attributes:
       stride: pixels per cell.
-      pad: zero padding of the first convolution.
-      crop: where the image starts in the upsampled score, pixels.
-      clamp: whether the border's scores continue outwards; else they fade to zero, as a
+      pad: zero padding of the first convolution; None: the backbone's own.
+      clamp: whether the outermost scores continue to the border; else they fade to zero, as Caffe's
         deconvolution leaves them.
     """
 
     stride: int
-    pad: int
-    crop: int
+    pad: int | None = None
     clamp: bool = False
 
 
 GEOMETRIES = {
-    "release": Geometry(stride=32, pad=121, crop=40),  # protocols.md A.7
-    "paper": Geometry(stride=32, pad=100, crop=19),  # FCN-32s, which OSLSM 4.2 builds on
-    # OSLSM 4.4 names a dilated FCN of stride 8 without its padding. Ours keeps the map's size, so
-    # cell i lies over pixels 8i ... 8i + 7. Stride 4 is for small images.
-    "dilated8": Geometry(stride=8, pad=1, crop=4, clamp=True),
-    "dilated4": Geometry(stride=4, pad=1, crop=2, clamp=True),
+    # With VGG-16 the image starts at pixel 40 of the deconvolution's output (protocols.md A.7).
+    "release": Geometry(stride=32, pad=121),
+    # FCN-32s, which OSLSM 4.2 builds on: pixel 19.
+    "paper": Geometry(stride=32, pad=100),
+    # OSLSM 4.4 names a dilated FCN of stride 8 without its padding. Ours keeps the map's size: cell
+    # i lies over pixels 8 i ... 8 i + 7. Stride 4 is for small images.
+    "dilated8": Geometry(stride=8, clamp=True),
+    "dilated4": Geometry(stride=4, clamp=True),
 }
 
 
@@ -47,29 +47,35 @@ def geometry(name: str) -> Geometry:
     return GEOMETRIES[name]
 
 
-def _deconvolution_matrix(size: int, cells: int, layout: Geometry) -> np.ndarray:
+def _bilinear(size: int, cells: int, layout: Geometry, first_center: float) -> np.ndarray:
     """[size, cells]: the weight of each cell in each pixel of one axis.
 
-    Caffe's deconvolution with a bilinear kernel of 2 * stride taps, then the crop:
-    w(x) = 1 - |x - (stride - 1/2)| / stride (for stride 32: 1 - |x - 31.5| / 32).
+    The kernel of 64 taps at stride 32, w(x) = 1 - |x - 31.5| / 32 (protocols.md A.7), seen from the
+    pixel: a tent of one stride to each side of the cell's center.
     """
-    s = layout.stride
-    position = np.arange(size)[:, None] + layout.crop - s * np.arange(cells)[None, :]
-    weight = np.maximum(0.0, 1.0 - np.abs(position - (s - 0.5)) / s)
-    if not layout.clamp:
-        return weight
-    total = weight.sum(1, keepdims=True)
-    return weight / total
+    center = first_center + layout.stride * np.arange(cells)
+    weight = np.maximum(0.0, 1.0 - np.abs(np.arange(size)[:, None] - center) / layout.stride)
+    return weight / weight.sum(1, keepdims=True) if layout.clamp else weight
 
 
 def upsample(
-    score: Float[Array, "*b cells_h cells_w"], layout: Geometry, size: tuple[int, int]
+    score: Float[Array, "*b cells_h cells_w"],
+    layout: Geometry,
+    first_center: float,
+    size: tuple[int, int],
 ) -> Float[Array, "*b h w"]:
-    """Brings a score map to the image's size (height, width) in pixels.
+    """Brings a score map to the image's size.
 
-    The bilinear kernel is separable, so the frozen deconvolution and its crop are a product with a
-    constant matrix from each side.
+    The frozen bilinear deconvolution and its crop in one: the kernel is separable, so they are a
+    product with a constant matrix from each side.
+
+    Args:
+      score: one number per cell.
+      first_center: where the middle of the first cell lies, in pixels from the first pixel, in both
+        axes (a backbone's `first_center`).
+      size: height and width of the image in pixels.
     """
-    rows = jnp.asarray(_deconvolution_matrix(size[0], score.shape[-2], layout), score.dtype)
-    cols = jnp.asarray(_deconvolution_matrix(size[1], score.shape[-1], layout), score.dtype)
+    rows = _bilinear(size[0], score.shape[-2], layout, first_center)
+    cols = _bilinear(size[1], score.shape[-1], layout, first_center)
+    rows, cols = jnp.asarray(rows, score.dtype), jnp.asarray(cols, score.dtype)
     return jnp.einsum("yi,...ij,xj->...yx", rows, score, cols, precision=lax.Precision.HIGHEST)

@@ -12,10 +12,12 @@ from jaxtyping import Array, Float
 
 from fss_jax import imaging
 from fss_jax.models import fcn, vgg
+from fss_jax.models.alexnet import AlexNet
 from fss_jax.models.hashing import ClassifierHash
 from fss_jax.models.layers import scaled
 
-BACKBONES = {"vgg16": vgg.VGG}
+# With the map, in cells, that a 224 pixel image leaves for fc6.
+BACKBONES = {"vgg16": (vgg.VGG, 7), "alexnet": (AlexNet, 6)}
 LOGIT_SCALES = ("none", "sqrt")
 
 
@@ -27,10 +29,11 @@ class OSLSM(nn.Module):
     Attributes:
       backbone: of both branches, which share no weights: a key of BACKBONES.
       geometry: how the segmentation branch's features lie over the query; see fcn.GEOMETRIES.
-      blocks, norm: of the VGG backbone; see vgg.VGG.
+      blocks, norm: of the backbone vgg16 only; see vgg.VGG.
       width: channel multiplier, also of `hidden`.
       hidden: channels of fc6 and fc7 of both branches, and so of the classifier.
-      fc6_size: window of the segmentation branch's fc6, in cells.
+      fc6_size: window of the segmentation branch's fc6, in cells; 0: as in the classifier at 224
+        pixels, 7 for VGG-16 and 6 for AlexNet.
       num_outputs: what the conditioning branch puts out (fc8) before hashing.
       hash_form, hash_seed: see hashing.ClassifierHash.
       logit_scale: 'none' as published, or 'sqrt', which divides the logits by the root of the number
@@ -50,7 +53,7 @@ class OSLSM(nn.Module):
     norm: str = "none"
     width: float = 1.0
     hidden: int = 4096
-    fc6_size: int = 7
+    fc6_size: int = 0
     num_outputs: int = 1000
     hash_form: str = "separate"
     hash_seed: int = 0
@@ -67,20 +70,25 @@ class OSLSM(nn.Module):
             raise ValueError(
                 f"logit_scale {self.logit_scale!r}: choose one of {', '.join(LOGIT_SCALES)}"
             )
-        layout = fcn.geometry(self.geometry)
+        backbone, classifier_map = BACKBONES[self.backbone]
         fields = {
-            "blocks": self.blocks,
-            "norm": self.norm,
             "width": self.width,
             "hidden": self.hidden,
             "dropout": self.dropout,
             "dtype": self.dtype,
-            "axis_name": self.axis_name,
         }
-        backbone = BACKBONES[self.backbone]
+        if self.backbone == "vgg16":
+            fields |= {"blocks": self.blocks, "norm": self.norm, "axis_name": self.axis_name}
+        elif self.blocks != vgg.VGG16 or self.norm != "none":
+            raise ValueError(f"backbone {self.backbone!r} takes no blocks or norm: leave them out")
+        self.layout = fcn.geometry(self.geometry)
         self.conditioning = backbone(outputs=self.num_outputs, **fields)
         self.segmentation = backbone(
-            outputs=0, stride=layout.stride, pad=layout.pad, fc6_size=self.fc6_size, **fields
+            outputs=0,
+            stride=self.layout.stride,
+            pad=self.layout.pad,
+            fc6_size=self.fc6_size or classifier_map,
+            **fields,
         )
         self.hashing = ClassifierHash(
             scaled(self.hidden, self.width), self.hash_form, self.hash_seed
@@ -124,8 +132,8 @@ class OSLSM(nn.Module):
         score = score + task["b"][:, :, None, None, None]
         if self.logit_scale == "sqrt":
             score = score / x.shape[-1] ** 0.5
-        layout = fcn.geometry(self.geometry)
-        return fcn.upsample(score, layout, query_image.shape[2:4]).max(axis=1)
+        center = self.segmentation.first_center
+        return fcn.upsample(score, self.layout, center, query_image.shape[2:4]).max(axis=1)
 
     def __call__(
         self,

@@ -29,7 +29,7 @@ class VGG(nn.Module):
       stride: pixels per cell of the result; 0: all poolings stay. A smaller one than the blocks give
         removes the last poolings, dilates what follows, and keeps sizes by zero padding (Yu and
         Koltun 2016).
-      pad: zero padding of conv1_1; FCN pads by 100 or more.
+      pad: zero padding of conv1_1; None: 1. FCN pads by 100 or more.
       hidden: channels of fc6 and fc7; 0: the network ends after the last block.
       fc6_size: window of fc6 in cells; 0: the whole map, which is the classifier.
       outputs: channels of fc8, which has no ReLU; 0: the network ends after fc7.
@@ -46,7 +46,7 @@ class VGG(nn.Module):
     norm: str = "none"
     batch_norm: str = "running"
     stride: int = 0
-    pad: int = 1
+    pad: int | None = None
     hidden: int = 4096
     fc6_size: int = 0
     outputs: int = 1000
@@ -54,14 +54,26 @@ class VGG(nn.Module):
     dtype: Any = jnp.float32
     axis_name: str | None = None
 
+    def _strides(self) -> tuple[int, int]:
+        """Pixels per cell of the result, and with all poolings."""
+        natural = 2 ** len(self.blocks)
+        return self.stride or natural, natural
+
+    @property
+    def first_center(self) -> float:
+        """Where the middle of the output's first cell lies, in pixels, when fc6_size is given."""
+        stride, natural = self._strides()
+        center = (stride - 1) / 2 - ((1 if self.pad is None else self.pad) - 1)
+        inside = self.hidden and stride == natural  # fc6's windows stay inside the map
+        return center + (stride * (self.fc6_size - 1) / 2 if inside else 0.0)
+
     @nn.compact
     def __call__(
         self, x: Float[Array, "*b h w c"], *, train: bool = False
     ) -> tuple[Float[Array, "*b oh ow d"], dict[str, Array]]:
         if self.norm not in NORMS:
             raise ValueError(f"VGG norm {self.norm!r}: choose one of {', '.join(NORMS)}")
-        natural = 2 ** len(self.blocks)
-        stride = self.stride or natural
+        stride, natural = self._strides()
         if stride > natural or math.log2(stride) % 1:
             raise ValueError(
                 f"VGG with {len(self.blocks)} blocks cannot have a stride of {stride} pixels: "
