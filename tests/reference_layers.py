@@ -3,7 +3,22 @@
 Images are [n, h, w, c]; parameters are the flax trees of the layer at hand.
 """
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+
+
+def random_variables(shapes, seed=0):
+    """Variables of these shapes, none of them 0 or 1, where mistakes would hide; nothing compiles."""
+    rng = np.random.default_rng(seed)
+
+    def draw(path, leaf):
+        noise = rng.standard_normal(leaf.shape).astype(np.float32)
+        if path[-1].key == "kernel":
+            return jnp.asarray(noise * np.sqrt(2 / np.prod(leaf.shape[:-1])))
+        return jnp.asarray(0.1 * noise + (path[-1].key in ("scale", "var")))
+
+    return jax.tree.map_with_path(draw, shapes)
 
 
 def float64(tree):

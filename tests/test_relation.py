@@ -34,18 +34,9 @@ def variables_of(model):
 
 @functools.cache
 def _variables(form, backbone):
-    """Random variables, none of them 0 or 1, where mistakes would hide; drawn without compiling."""
     init = network(form, backbone=backbone).init
     shapes = jax.eval_shape(init, jax.random.key(0), *episode(k=1, q=1, side=32))
-    rng = np.random.default_rng(0)
-
-    def draw(path, leaf):
-        noise = rng.standard_normal(leaf.shape).astype(np.float32)
-        if path[-1].key == "kernel":
-            return jnp.asarray(noise * np.sqrt(2 / np.prod(leaf.shape[:-1])))
-        return jnp.asarray(0.1 * noise + (path[-1].key in ("scale", "var")))
-
-    return jax.tree.map_with_path(draw, shapes)
+    return reference_layers.random_variables(shapes)
 
 
 @functools.cache
