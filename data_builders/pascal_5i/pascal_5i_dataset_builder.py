@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_builders import segmentation
+from data_builders.counted import Counted
 from data_builders.pascal_5i import sources
 
 MANUAL = """\
@@ -69,16 +70,20 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             homepage="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
         )
 
-    def _split_generators(self, dl_manager) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
+    def _split_generators(self, dl_manager) -> dict[str, Counted]:
         source = sources.find(dl_manager)
         config = self.builder_config
         train, self.report = source.training(config.train_list)
         val = source.validation()
         sources.check_present(train + val)
+        splits = {
+            "train": (train, config.training),
+            "val": (val, config.training),
+            "test": (val, config.held_out),
+        }
         return {
-            "train": self._generate_examples("train", train, config.training),
-            "val": self._generate_examples("val", val, config.training),
-            "test": self._generate_examples("test", val, config.held_out),
+            split: Counted(self._generate_examples(split, *what), len(what[0]))
+            for split, what in splits.items()
         }
 
     def _generate_examples(
