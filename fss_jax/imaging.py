@@ -30,6 +30,8 @@ class Preprocessing:
 PREPROCESSING = {
     # Caffe's VGG models, and OSLSM's released code (protocols.md A.4).
     "caffe": Preprocessing((122.67891434, 116.66876762, 104.00698793), (1.0, 1.0, 1.0), bgr=True),
+    # keras.applications' VGG and ResNet: the VGG authors' own mean, which differs by up to 1.
+    "vgg": Preprocessing((123.68, 116.779, 103.939), (1.0, 1.0, 1.0), bgr=True),
     "torchvision": Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     # keras.applications inception_v3: [-1, 1].
     "tf": Preprocessing((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),

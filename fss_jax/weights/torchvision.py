@@ -60,7 +60,8 @@ def inception_units() -> list[str]:
             for step in branch:
                 if isinstance(step, str):  # a pooling
                     continue
-                units += [f"{block}/{conv[0]}" for conv in (step if type(step) is list else [step])]
+                side_by_side = step if isinstance(step[0], tuple) else (step,)
+                units += [f"{block}/{name}" for name, *_ in side_by_side]
     return units
 
 

@@ -1,8 +1,7 @@
-"""Parameters of another run of train.py, whole: what a chain of trainings starts from."""
+"""Starts from another run: the best checkpoint of its workdir."""
 
 from pathlib import Path
 
-import numpy as np
 from flax import traverse_util
 
 from fss_jax import checkpoints
@@ -10,14 +9,12 @@ from fss_jax.weights.layouts import Imported
 
 
 def load(path: Path) -> Imported:
-    """Imports the best checkpoint of a workdir, without its optimizer state.
+    """The parameters and other collections of a workdir's best checkpoint: a whole method.
 
     Raises:
-      FileNotFoundError: the workdir holds no checkpoint.
+      FileNotFoundError: no checkpoint there.
     """
     folder = checkpoints.checkpoint_folder(path)
-    leaves = traverse_util.flatten_dict(checkpoints.load_variables(folder), sep="/")
     config, _ = checkpoints.load_meta(folder)
-    return Imported(
-        {name: np.asarray(leaf) for name, leaf in leaves.items()}, config.model.preprocessing
-    )
+    leaves = traverse_util.flatten_dict(checkpoints.load_variables(folder), sep="/")
+    return Imported(leaves, config.model.preprocessing)
