@@ -28,12 +28,12 @@ def folder_files(folder: Path) -> Files:
     return Files(str(folder), tuple(names), lambda name: (folder / name).read_bytes())
 
 
-def zip_files(path: Path) -> Files:
+def zip_files(path: Path, max_file_bytes: int = MAX_FILE_BYTES) -> Files:
     """The files in a zip archive.
 
     Raises:
       ValueError: not a zip, damaged, or one of its members is absolute, climbs out of its folder,
-        is a link, is encrypted, or unpacks to more than 256 MiB.
+        is a link, is encrypted, or unpacks to more than `max_file_bytes`.
     """
     try:
         archive = zipfile.ZipFile(path)
@@ -41,7 +41,7 @@ def zip_files(path: Path) -> Files:
         raise ValueError(f"{path} is not a zip archive, or was cut short ({error})") from error
     members = [member for member in archive.infolist() if not member.is_dir()]
     for member in members:
-        for problem in _problems(member):
+        for problem in _problems(member, max_file_bytes):
             raise ValueError(f"{path} is refused: its member {member.filename!r} {problem}")
 
     def read(name: str) -> bytes:
@@ -53,7 +53,7 @@ def zip_files(path: Path) -> Files:
     return Files(str(path), tuple(sorted(member.filename for member in members)), read)
 
 
-def _problems(member: zipfile.ZipInfo) -> Iterator[str]:
+def _problems(member: zipfile.ZipInfo, max_file_bytes: int) -> Iterator[str]:
     name = PurePosixPath(member.filename.replace("\\", "/"))
     if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
         yield "points outside the archive's folder"
@@ -61,7 +61,7 @@ def _problems(member: zipfile.ZipInfo) -> Iterator[str]:
         yield "is a link"
     if member.flag_bits & 1:
         yield "is encrypted"
-    if member.file_size > MAX_FILE_BYTES:
+    if member.file_size > max_file_bytes:
         yield f"unpacks to {member.file_size} bytes"
 
 
