@@ -80,9 +80,10 @@ BLOCKS = {
 }
 
 
-def _average(x: Float[Array, "*b h w c"]) -> Float[Array, "*b h w c"]:
-    """3x3 average pooling at stride 1 that counts the padding, as torchvision does."""
-    y = nn.avg_pool(x.reshape(-1, *x.shape[-3:]), (3, 3), (1, 1), [(1, 1), (1, 1)])
+def _average(x: Float[Array, "*b h w c"], count_border: bool) -> Float[Array, "*b h w c"]:
+    """3x3 average pooling at stride 1, over the padding too or over the image alone."""
+    y = x.reshape(-1, *x.shape[-3:])
+    y = nn.avg_pool(y, (3, 3), (1, 1), [(1, 1), (1, 1)], count_include_pad=count_border)
     return y.reshape(x.shape)
 
 
@@ -92,6 +93,7 @@ class Block(nn.Module):
     branches: Branches
     width: float
     margin: int
+    count_border: bool
     batch_norm: str
     axis_name: str | None
     dtype: Any
@@ -119,7 +121,7 @@ class Block(nn.Module):
             y = x
             for step in branch:
                 if step == "average":
-                    y = _average(y)
+                    y = _average(y, self.count_border)
                 elif step == "max":
                     y = max_pool(y, 3, 2, padding=self.margin)
                 elif isinstance(step[0], tuple):
@@ -141,6 +143,7 @@ class InceptionV3(nn.Module):
       padded: torchvision leaves the stem and the stride-2 layers unpadded, which makes odd sizes
         (299 -> 149, 147, 73, 71, 35, 17, 8) and needs 75 pixels at least. True pads them
         symmetrically, so that every stride divides the size exactly, as a decoder with skips needs.
+      count_border: whether average pools count their zero padding: torchvision's do, Keras' do not.
       batch_norm: which statistics normalize; see layers.BatchNorm.
       axis_name: pmap axis of BatchNorm in training.
       dtype: compute type.
@@ -148,6 +151,7 @@ class InceptionV3(nn.Module):
 
     width: float = 1.0
     padded: bool = False
+    count_border: bool = True
     batch_norm: str = "running"
     axis_name: str | None = None
     dtype: Any = jnp.float32
@@ -185,7 +189,9 @@ class InceptionV3(nn.Module):
         x = features["Conv2d_4a_3x3"] = conv(x, "Conv2d_4a_3x3", 192, 3, 1, margin)
         x = max_pool(x, 3, 2, padding=margin)
         for name, branches in BLOCKS.items():
-            x = Block(branches, self.width, margin, **shared, name=name)(x, train=train)
+            x = Block(branches, self.width, margin, self.count_border, **shared, name=name)(
+                x, train=train
+            )
             if name in ("Mixed_5d", "Mixed_6e", "Mixed_7c"):
                 features[name] = x
         return x, features

@@ -1,4 +1,4 @@
-"""ResNet-50 and ResNet-101 (He et al., CVPR 2016), as torchvision has them: stride in the 3x3."""
+"""ResNet-50 and ResNet-101 (He et al., CVPR 2016), with torchvision's names."""
 
 from typing import Any
 
@@ -13,12 +13,13 @@ CHANNELS = (64, 128, 256, 512)  # of the bottleneck's 3x3; a stage puts out four
 
 
 class Bottleneck(nn.Module):
-    """1x1 down, 3x3 (with the stride and the dilation), 1x1 up, plus the shortcut."""
+    """1x1 down, 3x3 (with the dilation), 1x1 up, plus the shortcut."""
 
     channels: int
     out_channels: int
     stride: int
     dilation: int
+    stride_first: bool
     batch_norm: str
     axis_name: str | None
     dtype: Any
@@ -30,8 +31,9 @@ class Bottleneck(nn.Module):
             norm = BatchNorm(self.batch_norm, axis_name=self.axis_name, dtype=self.dtype, name=norm)
             return norm(x, train=train)
 
-        y = nn.relu(conv_norm(x, "conv1", "bn1", self.channels, kernel=1))
-        step = {"stride": self.stride, "dilation": self.dilation}
+        first, second = (self.stride, 1) if self.stride_first else (1, self.stride)
+        y = nn.relu(conv_norm(x, "conv1", "bn1", self.channels, kernel=1, stride=first))
+        step = {"stride": second, "dilation": self.dilation}
         y = nn.relu(conv_norm(y, "conv2", "bn2", self.channels, **step))
         y = conv_norm(y, "conv3", "bn3", self.out_channels, kernel=1)
         if self.stride != 1 or x.shape[-1] != self.out_channels:
@@ -53,6 +55,8 @@ class ResNet(nn.Module):
       strides: of each stage. Dilated networks have 1 instead of 2 in the late stages.
       dilations: of each stage's 3x3 convolutions, its first block's too (DeepLab's convention;
         torchvision's replace_stride_with_dilation lags one block behind).
+      stride_first: strides in a block's first 1x1, as in the paper, Caffe's and Keras' weights;
+        torchvision's weights have it in the 3x3.
       batch_norm: which statistics normalize; see layers.BatchNorm.
       axis_name: pmap axis of BatchNorm in training.
       dtype: compute type.
@@ -66,6 +70,7 @@ class ResNet(nn.Module):
     stages: int = 4
     strides: tuple[int, ...] = (1, 2, 2, 2)
     dilations: tuple[int, ...] = (1, 1, 1, 1)
+    stride_first: bool = False
     batch_norm: str = "running"
     axis_name: str | None = None
     dtype: Any = jnp.float32
@@ -89,6 +94,7 @@ class ResNet(nn.Module):
                     out_channels=scaled(4 * CHANNELS[stage], self.width),
                     stride=self.strides[stage] if block == 0 else 1,
                     dilation=self.dilations[stage],
+                    stride_first=self.stride_first,
                     batch_norm=self.batch_norm,
                     axis_name=self.axis_name,
                     dtype=self.dtype,

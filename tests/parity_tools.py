@@ -1,0 +1,76 @@
+"""How the parity tests run one network in both frameworks."""
+
+import jax
+import numpy as np
+import torch
+from torch import nn
+
+from fss_jax import weights
+
+# XLA's optimizer costs more than it saves at these sizes, and rounds less predictably.
+OPTIONS = {"xla_backend_optimization_level": 0}
+
+
+def close(ours, theirs, tolerance=1e-4):
+    """Within the tolerance of the largest value."""
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    assert ours.shape == theirs.shape
+    assert np.abs(ours - theirs).max() <= tolerance * np.abs(theirs).max()
+
+
+def to_nhwc(tensor: torch.Tensor) -> np.ndarray:
+    array = tensor.detach().numpy()
+    return np.moveaxis(array, 1, -1) if array.ndim == 4 else array[:, None, None, :]
+
+
+def image(size, seed=0):
+    """A normalized image [1, h, w, 3]."""
+    return np.random.default_rng(seed).standard_normal((1, *size, 3)).astype(np.float32)
+
+
+def randomize(module: nn.Module, seed: int = 0) -> nn.Module:
+    """Random weights that keep activations alive, and BatchNorm statistics far from 0 and 1."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(like, scale):
+        return torch.randn(like.shape, generator=generator) * scale
+
+    with torch.no_grad():
+        for layer in module.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                layer.weight.copy_(normal(layer.weight, (2 / layer.weight[0].numel()) ** 0.5))
+                if layer.bias is not None:
+                    layer.bias.copy_(normal(layer.bias, 0.1))
+            elif isinstance(layer, nn.BatchNorm2d):
+                layer.weight.copy_(1 + normal(layer.weight, 0.2))
+                layer.bias.copy_(normal(layer.bias, 0.2))
+                layer.running_mean.copy_(normal(layer.running_mean, 0.3))
+                layer.running_var.copy_(torch.exp(normal(layer.running_var, 0.3)))
+    return module.eval()
+
+
+def imported(model, spec, x, skip=""):
+    """Our network's variables from a foreign file alone: nothing is initialized."""
+    variables = jax.eval_shape(model.init, jax.random.key(0), x)
+    variables, _ = weights.load(spec, variables, skip)
+    return variables
+
+
+def ours(model, variables, x):
+    """A network's output, and the gradient of its squared sum in the image."""
+
+    def loss(x):
+        out, _ = model.apply(variables, x)
+        return (out**2).sum(), out
+
+    run = jax.jit(jax.grad(loss, has_aux=True), compiler_options=OPTIONS)
+    gradient, out = run(x)
+    return out, gradient
+
+
+def theirs(forward, x):
+    """The same of a PyTorch function of [b, c, h, w]."""
+    x = torch.tensor(np.moveaxis(x, -1, 1), requires_grad=True)
+    out = forward(x)
+    out.square().sum().backward()
+    return to_nhwc(out), to_nhwc(x.grad)
