@@ -27,7 +27,7 @@ EXTENT = 2.4  # the canvas's side in units of the root of the silhouette's area
 MAX_REACH = 1.1  # farthest point from the centroid, in the same unit: a disc has 0.56
 MIN_STROKE = 0.23  # thinnest stroke that counts as chunky, in the same unit
 MAX_IOU = 0.76  # above this, under the best rotation, two silhouettes are near-identical
-RENDER_SIZE = 128  # pixels per em
+RENDER_SIZE = 96  # pixels per em
 
 RADII, ANGLES = 20, 72  # the polar grid on which silhouettes are compared
 
@@ -112,7 +112,7 @@ def silhouettes(classes: tuple[GlyphClass, ...]) -> np.ndarray:
 
 def is_chunky(mask: np.ndarray) -> bool:
     """True for a compact silhouette in one piece without thin strokes (bool [h, w])."""
-    if mask.sum() < 400:
+    if mask.sum() < 300:  # too coarse to judge
         return False
     pieces, count = ndimage.label(mask)
     if count > 1 and np.bincount(pieces.ravel())[1:].max() < 0.99 * mask.sum():
@@ -185,7 +185,7 @@ def distinct(fields: np.ndarray) -> list[int]:
 
 
 def select() -> list[GlyphClass]:
-    """Chooses the classes; about two minutes."""
+    """Chooses the classes; about a minute."""
     from matplotlib.ft2font import FT2Font
 
     found, fields = [], []

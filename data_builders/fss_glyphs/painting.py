@@ -74,7 +74,9 @@ class Painter:
 
     def _encode(self, image: np.ndarray) -> bytes:
         # Small pictures stay exact; large ones are photographs in FSS-1000 too.
-        kind, options = ("PNG", {}) if self.size < 128 else ("JPEG", {"quality": 92})
+        kind, options = (
+            ("PNG", {"compress_level": 2}) if self.size < 128 else ("JPEG", {"quality": 92})
+        )
         buffer = io.BytesIO()
         Image.fromarray(image).save(buffer, kind, **options)
         return buffer.getvalue()

@@ -9,7 +9,7 @@ import dataclasses
 import math
 
 import numpy as np
-from scipy import ndimage
+from scipy import fft, ndimage
 
 from data_builders.fss_glyphs.glyphs import EXTENT, MAX_REACH
 
@@ -241,8 +241,8 @@ def lay_out(fields: list[np.ndarray], rng: np.random.Generator) -> list[Pose]:
 
 
 def _place(fields, poses, rng):
-    # One cell beyond the picture on each side and a picture's width around it count as occupied,
-    # so that a circular correlation sees the frame as one more obstacle.
+    # The picture is a quarter of the canvas and the rest counts as occupied, so that a circular
+    # correlation sees the frame as one more obstacle.
     occupied = np.ones((2 * GRID, 2 * GRID), np.float32)
     occupied[:GRID, :GRID] = 0
     middles = (np.arange(GRID) + 0.5) / GRID
@@ -252,7 +252,7 @@ def _place(fields, poses, rng):
         mask = (sample(field, u, v) > 0).astype(np.float32)
         padded = np.zeros_like(occupied)
         padded[:GRID, :GRID] = mask
-        hidden = np.fft.irfft2(np.fft.rfft2(occupied) * np.fft.rfft2(padded).conj())
+        hidden = fft.irfft2(fft.rfft2(occupied) * fft.rfft2(padded).conj())
         rows, columns = np.nonzero(hidden <= MAX_HIDDEN * mask.sum())
         if not len(rows):
             return None
@@ -309,15 +309,13 @@ def _draw(fields, textures, poses, size, rng):
         image = np.where(edge[..., None] > 0, other, image)
     owner = np.full((size, size), -1)
     shade = rng.uniform(0, 0.45)
-    fall = rng.normal(0, 0.02, 2)
+    fall = np.rint(rng.normal(0, 0.02, 2) * size).astype(int)  # of the shadows, in pixels
     for number in rng.permutation(len(fields)):
         pose, field = poses[number], fields[number]
         window = _window(pose, size)
         u, v = pose.to_object(middles[None, window[1]], middles[window[0], None])
         distance = sample(field, u, v)
-        shadow = np.clip(
-            0.5 + sample(field, u + fall[0] / pose.scale, v + fall[1] / pose.scale) / 0.3, 0, 1
-        )
+        shadow = np.clip(0.5 + np.roll(distance, fall, (0, 1)) / 0.3, 0, 1)
         surface = paint(textures[number], u, v, rng)
         bevel = np.float32(rng.uniform(0, 0.35))
         surface = surface * (1 - bevel * np.clip(1 - distance / 0.12, 0, 1))[..., None]
