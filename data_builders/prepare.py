@@ -119,7 +119,7 @@ def _with_options(cls, config: str | None, options: Mapping[str, Any]):
         if options:
             raise ValueError(f"{cls.name} takes no options")
         return None
-    base = configs[config] if config else cls.get_default_builder_config()
+    base = configs[config or next(iter(configs))]
     common = {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)}
     own = [f.name for f in dataclasses.fields(base) if f.name not in common]
     changed = {}
