@@ -33,12 +33,14 @@ class Config(tfds.core.BuilderConfig):
       train, val: shares of the classes, drawn by `seed`, if the folder has no train.txt, val.txt or
         test.txt with class names; the rest is the test split.
       skip_broken: leave out (and report) what can not be used, instead of stopping.
+      title: a word that keeps several such datasets in one data_dir apart.
     """
 
     train: float = 0.0
     val: float = 0.0
     seed: int = 0
     skip_broken: bool = False
+    title: str = ""
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -140,6 +142,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, pairs, class_ids) -> Iterator[tuple[str, dict]]:
         for name, by_id in pairs.items():
+            self.soft_masks = 0
             for image_id, pair in by_id.items():
                 try:
                     image, mask = self._read(pair)
@@ -156,6 +159,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                         "objects": segmentation.objects(label, {1: class_ids[name]}),
                     },
                 )
+            if self.soft_masks:
+                self.report.append(
+                    f"class {name}: {self.soft_masks} masks with grays, cut at half of the range"
+                )
 
     def _read(self, pair: Pair) -> tuple[io.BytesIO, np.ndarray]:
         data = pair.image.read_bytes()
@@ -163,8 +170,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         gray = masks.values(pictures.open_picture(pair.mask))
         if masks.is_photograph(gray):
             raise ValueError(f"{pair.mask} looks like a photograph, not a mask")
-        if masks.is_soft(gray):
-            self.report.append(f"{pair.mask} has grays, cut at half of the range")
+        self.soft_masks += masks.is_soft(gray)
         mask = masks.binarize(gray)
         if mask.shape != (upright.height, upright.width):
             raise ValueError(

@@ -8,6 +8,7 @@ from PIL import Image
 
 from data_builders import pictures
 from data_builders.folder.folder_dataset_builder import Builder, Config
+from data_builders.prepare import main as prepare_command
 
 tfds.disable_progress_bar()
 RGB = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
@@ -40,6 +41,20 @@ def examples(builder: Builder, split: str = "test") -> dict[str, dict]:
 
 def decoded(data: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)))
+
+
+def test_the_command_prepares_it(tmp_path, capsys):
+    make_classes(tmp_path / "in", "abcd")
+    command = ["folder", "--manual_dir", str(tmp_path / "in"), "--data_dir", str(tmp_path / "out")]
+    prepare_command([*command, "--option", "train=0.5", "--option", "title=mine"])
+    (folder,) = (tmp_path / "out/folder").glob("*title-mine*/1.0.0")
+    splits = tfds.builder_from_directory(folder).info.splits
+    assert {name: split.num_examples for name, split in splits.items()} == {"train": 2, "test": 2}
+    (tmp_path / "in/a/1.png").unlink()
+    with pytest.raises(SystemExit) as caught:
+        prepare_command(command)
+    assert caught.value.code == 2
+    assert "a/1.jpg is alone" in capsys.readouterr().err
 
 
 def class_of(builder: Builder, example: dict) -> str:
@@ -197,7 +212,10 @@ def test_real_folder(tmp_path, shared):
     """Two classes in FSS-1000's layout: 0/1 RGB masks, and RGBA with soft edges."""
     builder = prepare(shared / "data/fss1000_subset/fewshot_data", tmp_path)
     found = examples(builder)
-    assert len(found) == 10 and len(builder.report) == 5
+    assert len(found) == 10
+    assert builder.report == [
+        "class african_elephant: 5 masks with grays, cut at half of the range"
+    ]
     for image_id, example in found.items():
         assert class_of(builder, example) == image_id.split("/")[0]
         assert 0.01 < decoded(example["label"]).mean() < 0.5

@@ -236,17 +236,17 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         self.report.append(what)
 
     def _generate_examples(self, files, members) -> Iterator[tuple[str, dict]]:
-        soft = Counter()
         class_ids = {name: i for i, name in enumerate(sorted(super_categories()), 1)}
         category = super_categories()
         for name, numbers in members.items():
+            self.soft_masks = 0
             for number, pair in sorted(numbers.items()):
                 if len(pair) < 2:
                     continue
                 # Two digits: in a sorted list 10 comes after 9.
                 image_id = f"{name}/{number:02d}"
                 try:
-                    image, mask = self._read_pair(files, pair, name, soft)
+                    image, mask = self._read_pair(files, pair)
                 except ValueError as error:
                     if not self.builder_config.skip_broken:
                         raise ValueError(
@@ -267,10 +267,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                         "super_category": category[name],
                     },
                 )
-        for name, count in soft.items():
-            self.report.append(f"class {name}: {count} masks with grays, cut at half of the range")
+            if self.soft_masks:
+                self.report.append(
+                    f"class {name}: {self.soft_masks} masks with grays, cut at half of the range"
+                )
 
-    def _read_pair(self, files, pair, name, soft) -> tuple[bytes, np.ndarray | None]:
+    def _read_pair(self, files, pair) -> tuple[bytes, np.ndarray | None]:
         """The image's bytes and its mask; None for a mask that is a photograph and not kept."""
         image = files.read(pair["jpg"])
         size = pictures.open_picture(image, pair["jpg"]).size
@@ -287,8 +289,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             if not keep:
                 return image, None
             gray = np.asarray(picture.convert("L"))  # HSNet's reading, whatever the colors
-        if masks.is_soft(gray):
-            soft[name] += 1
+        self.soft_masks += masks.is_soft(gray)
         mask = masks.binarize(gray)
         if picture.size != size:
             self.report.append(
@@ -305,8 +306,11 @@ def _download(dl_manager, url: str, instead: str) -> Path:
     try:
         return Path(dl_manager.download(url))
     except Exception as error:  # no network, a moved file, a wrong checksum: whatever it meets
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{url} could not be fetched ({first_line}); {instead}") from error
+        kind = type(error).__name__
+        reason = f"no connection: {kind}" if isinstance(error, OSError) else str(error) or kind
+        raise ValueError(
+            f"{url} could not be fetched ({reason.splitlines()[0]}); {instead}"
+        ) from error
 
 
 def _read_list(path: Path) -> list[str]:
