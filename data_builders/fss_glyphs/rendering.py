@@ -315,7 +315,7 @@ def _draw(fields, textures, poses, size, rng):
         window = _window(pose, size)
         u, v = pose.to_object(middles[None, window[1]], middles[window[0], None])
         distance = sample(field, u, v)
-        shadow = np.clip(0.5 + np.roll(distance, fall, (0, 1)) / 0.3, 0, 1)
+        shadow = np.clip(0.5 + _shifted(distance, *fall) / 0.3, 0, 1)
         surface = paint(textures[number], u, v, rng)
         bevel = np.float32(rng.uniform(0, 0.35))
         surface = surface * (1 - bevel * np.clip(1 - distance / 0.12, 0, 1))[..., None]
@@ -324,6 +324,14 @@ def _draw(fields, textures, poses, size, rng):
         image[window] = ground + cover * (surface - ground)
         owner[window][distance > 0] = number
     return _photograph(image, rng), owner
+
+
+def _shifted(values: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """An array moved down and right, its edges repeated."""
+    height, width = values.shape
+    row = np.clip(np.arange(height) - rows, 0, height - 1)
+    column = np.clip(np.arange(width) - columns, 0, width - 1)
+    return values[row[:, None], column]
 
 
 def _window(pose: Pose, size: int) -> tuple[slice, slice]:
