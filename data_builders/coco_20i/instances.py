@@ -200,12 +200,18 @@ def find(dl_manager) -> Coco:
 
     Raises:
       FileNotFoundError: the manual folder lacks a part.
-      ValueError: an archive is damaged or dishonest.
+      ValueError: the download failed, or an archive is damaged or dishonest.
     """
     try:
         root = Path(dl_manager.manual_dir)
     except AssertionError:  # TFDS: none was given, or it is empty
-        places = dl_manager.download(URLS)
+        try:
+            places = dl_manager.download(URLS)
+        except Exception as error:  # no network, a moved file, a wrong checksum
+            raise ValueError(
+                f"cannot download {' and '.join(URLS.values())}: {error}; fetch by other means and "
+                "pass the folder with the archives as --manual_dir"
+            ) from None
         return Coco({part: _archive(Path(place), part) for part, place in places.items()})
     found = {}
     for part, url in URLS.items():

@@ -86,6 +86,10 @@ class Source:
         """VOC's val images, in the order of val.txt."""
         return [self._voc_picture(image_id) for image_id in self._voc_list("val")]
 
+    def voc_train_and_val(self) -> list[Picture]:
+        """VOC's own segmentation images: those of train.txt, then those of val.txt."""
+        return [self._voc_picture(i) for name in ("train", "val") for i in self._voc_list(name)]
+
     def _voc_list(self, name: str) -> list[str]:
         return read_list(self.voc / f"ImageSets/Segmentation/{name}.txt")
 
@@ -207,12 +211,13 @@ def check_image(path: Path, label_path: Path, shape: tuple[int, ...]) -> None:
         )
 
 
-def find(dl_manager) -> Source:
+def find(dl_manager, with_sbd: bool = True) -> Source:
     """Finds VOC and SBD in the manual folder, or downloads and unpacks both.
 
     Args:
       dl_manager: TFDS's; its manual folder, if there is one with anything in it, may hold VOC's and
         SBD's folders or their archives. Nothing is downloaded then.
+      with_sbd: False leaves SBD alone.
 
     Raises:
       FileNotFoundError: the manual folder has no VOC 2012.
@@ -222,15 +227,17 @@ def find(dl_manager) -> Source:
     try:
         root = Path(dl_manager.manual_dir)
     except AssertionError:  # TFDS: none was given, or it is empty
+        urls = {"voc": VOC_URL} | ({"sbd": SBD_URL} if with_sbd else {})
         try:
-            archives = dl_manager.download({"voc": VOC_URL, "sbd": SBD_URL})
+            archives = dl_manager.download(urls)
         except Exception as error:  # no network, a moved file, a wrong checksum
             raise ValueError(
-                f"cannot download {VOC_URL} and {SBD_URL}: {error}; fetch both by other means and "
-                "pass the folder that they lie in as --manual_dir"
+                f"cannot download {' and '.join(urls.values())}: {error}; fetch "
+                f"{'both' if with_sbd else 'it'} by other means and pass the folder as --manual_dir"
             ) from None
         voc = unpack(Path(archives["voc"]), VOC_PARTS, work) / VOC_FOLDER
-        return Source(voc, unpack(Path(archives["sbd"]), SBD_PARTS, work) / SBD_FOLDER, work)
+        sbd = unpack(Path(archives["sbd"]), SBD_PARTS, work) / SBD_FOLDER if with_sbd else None
+        return Source(voc, sbd, work)
     voc_places = [root, root / "VOC2012", root / VOC_FOLDER]
     sbd_places = [root / place for place in (SBD_FOLDER, "dataset", "VOCdevkit/VOCaug/dataset")]
     voc = next((p for p in voc_places if (p / "ImageSets/Segmentation").is_dir()), None)
@@ -243,9 +250,9 @@ def find(dl_manager) -> Source:
             f"{root} holds neither VOC 2012 (looked for ImageSets/Segmentation in it, in VOC2012 "
             f"and in {VOC_FOLDER}) nor {voc_archive.name}; point --manual_dir at one of them"
         )
-    if sbd is None and sbd_archive.is_file():
+    if with_sbd and sbd is None and sbd_archive.is_file():
         sbd = unpack(sbd_archive, SBD_PARTS, work) / SBD_FOLDER
-    return Source(voc, sbd, root)
+    return Source(voc, sbd if with_sbd else None, root)
 
 
 def unpack(archive: Path, parts: tuple[str, ...], work: Path) -> Path:
