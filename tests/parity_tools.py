@@ -56,21 +56,23 @@ def imported(model, spec, x, skip=""):
     return variables
 
 
-def ours(model, variables, x):
-    """A network's output, and the gradient of its squared sum in the image."""
+def compare(model, variables, forward, x, gradient=True):
+    """Asserts equal outputs, and gradients of the squared sum in the image.
+
+    Args:
+      forward: PyTorch's function of [b, c, h, w].
+      x: our image [b, h, w, c].
+    """
 
     def loss(x):
         out, _ = model.apply(variables, x)
         return (out**2).sum(), out
 
-    run = jax.jit(jax.grad(loss, has_aux=True), compiler_options=OPTIONS)
-    gradient, out = run(x)
-    return out, gradient
-
-
-def theirs(forward, x):
-    """The same of a PyTorch function of [b, c, h, w]."""
-    x = torch.tensor(np.moveaxis(x, -1, 1), requires_grad=True)
-    out = forward(x)
-    out.square().sum().backward()
-    return to_nhwc(out), to_nhwc(x.grad)
+    image = torch.tensor(np.moveaxis(x, -1, 1), requires_grad=gradient)
+    expected = forward(image)
+    run = jax.grad(loss, has_aux=True) if gradient else loss
+    found, out = jax.jit(run, compiler_options=OPTIONS)(x)
+    close(out, to_nhwc(expected))
+    if gradient:
+        expected.square().sum().backward()
+        close(found, to_nhwc(image.grad))

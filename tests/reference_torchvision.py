@@ -68,20 +68,20 @@ class AlexNet(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    def __init__(self, inputs, channels, outputs, stride, stride_first):
+    def __init__(self, inputs, channels, outputs, stride, keras):
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, channels, 1, stride if stride_first else 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(
-            channels, channels, 3, 1 if stride_first else stride, padding=1, bias=False
-        )
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.conv3 = nn.Conv2d(channels, outputs, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(outputs)
+        bias, eps = keras, 1.001e-5 if keras else 1e-5
+        first, second = (stride, 1) if keras else (1, stride)
+        self.conv1 = nn.Conv2d(inputs, channels, 1, first, bias=bias)
+        self.bn1 = nn.BatchNorm2d(channels, eps)
+        self.conv2 = nn.Conv2d(channels, channels, 3, second, padding=1, bias=bias)
+        self.bn2 = nn.BatchNorm2d(channels, eps)
+        self.conv3 = nn.Conv2d(channels, outputs, 1, bias=bias)
+        self.bn3 = nn.BatchNorm2d(outputs, eps)
         self.downsample = None
         if stride != 1 or inputs != outputs:
             self.downsample = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+                nn.Conv2d(inputs, outputs, 1, stride, bias=bias), nn.BatchNorm2d(outputs, eps)
             )
 
     def forward(self, x):
@@ -92,18 +92,20 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    def __init__(self, blocks, width=1.0, outputs=1000, stride_first=False):
+    """`keras`: biases before BatchNorm, its epsilon, and the stride in the first 1x1."""
+
+    def __init__(self, blocks, width=1.0, outputs=1000, keras=False):
         super().__init__()
         channels = scaled(64, width)
-        self.conv1 = nn.Conv2d(3, channels, 7, 2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv1 = nn.Conv2d(3, channels, 7, 2, padding=3, bias=keras)
+        self.bn1 = nn.BatchNorm2d(channels, 1.001e-5 if keras else 1e-5)
         for stage, count in enumerate(blocks):
             layer = []
             for block in range(count):
                 out = scaled(4 * 64 * 2**stage, width)
                 stride = 2 if stage and not block else 1
                 middle = scaled(64 * 2**stage, width)
-                layer.append(Bottleneck(channels, middle, out, stride, stride_first))
+                layer.append(Bottleneck(channels, middle, out, stride, keras))
                 channels = out
             setattr(self, f"layer{stage + 1}", nn.Sequential(*layer))
         self.fc = nn.Linear(channels, outputs)

@@ -70,10 +70,10 @@ TABLES = {
 }
 
 
-def _window(kernel: np.ndarray) -> np.ndarray:
-    """A dense kernel [in, out] as a convolution's; Keras flattens a map as we do: no re-ordering."""
-    if kernel.ndim == 2 and kernel.shape[0] == 7 * 7 * 512:  # fc1 of VGG-16
-        return kernel.reshape(7, 7, 512, -1)
+def _kernel(layer: str, kernel: np.ndarray) -> np.ndarray:
+    """A kernel as a convolution's; Keras flattens a map as we do, so fc6 needs no re-ordering."""
+    if layer == "fc6" and kernel.ndim == 2 and kernel.shape[0] % 49 == 0:
+        return kernel.reshape(7, 7, -1, kernel.shape[1])
     return kernel.reshape((1,) * (4 - kernel.ndim) + kernel.shape)
 
 
@@ -81,7 +81,8 @@ def load(path: Path, arch: str) -> Imported:
     """Imports a weights file of keras.applications, with or without its top.
 
     A ResNet of Keras has a bias in each convolution, which goes into the BatchNorm that follows
-    (mean - bias), and another epsilon, which goes into the variance: both exactly.
+    (mean - bias), and another epsilon, which goes into the variance: both exactly. Two things are
+    the model's: ResNet(stride_first=True) and InceptionV3(count_border=False).
 
     Raises:
       FileNotFoundError; ValueError: an architecture without a table, a file that is no such thing.
@@ -95,7 +96,7 @@ def load(path: Path, arch: str) -> Imported:
     for source, arrays in layers.items():
         layer = names.get(source, source)
         if arrays[0].ndim > 1:
-            leaves[f"params/{layer}/kernel"] = _window(arrays[0])
+            leaves[f"params/{layer}/kernel"] = _kernel(layer, arrays[0])
             if len(arrays) > 1:
                 leaves[f"params/{layer}/bias"] = arrays[1]
         elif len(arrays) in (3, 4):
