@@ -1,5 +1,6 @@
 """fc6, fc7 and fc8 of VGG-16 and AlexNet, with one set of weights for a classifier and for an FCN."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -18,6 +19,7 @@ class Window(nn.Module):
       size: cells per side; 0 takes the whole map, which is the dense layer of a classifier.
       dilation: cells between taps.
       same: keep the map's size by zero padding; otherwise windows stay inside the map.
+      kernel_init: initializer.
       dtype: compute type.
 
     The kernel is [size, size, channels, features] in every form, so weights interchange.
@@ -30,6 +32,7 @@ class Window(nn.Module):
     size: int = 0
     dilation: int = 1
     same: bool = False
+    kernel_init: Callable = nn.initializers.he_normal()
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -50,7 +53,7 @@ class Window(nn.Module):
                     f"{rows}x{cols}: use images of the size that the network was made for"
                 )
         shape = (rows, cols, channels, self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        kernel = self.param("kernel", self.kernel_init, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
         if self.same:
@@ -93,7 +96,7 @@ def fully_connected(
     """
     hidden = scaled(net.hidden, net.width)
     drop = nn.Dropout(net.dropout, deterministic=not train)
-    x = Window(hidden, net.fc6_size, dilation, same, net.dtype, name="fc6")(x)
+    x = Window(hidden, net.fc6_size, dilation, same, dtype=net.dtype, name="fc6")(x)
     x = drop(nn.relu(x))
     x = Conv(hidden, 1, kernel_init=nn.initializers.he_normal(), dtype=net.dtype, name="fc7")(x)
     x = drop(nn.relu(x))
