@@ -6,6 +6,7 @@ import numpy as np
 
 from fss_jax.weights.caffe_files import read_caffe
 from fss_jax.weights.layouts import Imported, conv_kernel, dense_kernel
+from fss_jax.weights.torchvision import VGG16_CONVS
 
 # fss_jax has Caffe's own layer names, so a table is only needed for OSLSM's two branches, whose
 # names end in f (first image: the conditioning branch) and s (second image: segmentation).
@@ -14,6 +15,17 @@ _BRANCHES = {"f": "conditioning", "s": "segmentation"}
 _HASHES = ("rw1s", "rb1s")  # fixed inner products on fc8f, which give w and b
 _UPSAMPLING = ("upscore", "uppred_offset")  # fixed transposed convolutions
 _WINDOWS = {"fc6": 7}
+
+
+def layers(arch: str) -> list[str]:
+    """Names of the layers with weights in an architecture's file."""
+    convs = [f"conv{b}_{n}" for b, count in enumerate(VGG16_CONVS, 1) for n in range(1, count + 1)]
+    if arch == "vgg16":
+        return [*convs, "fc6", "fc7", "fc8"]
+    if arch == "fcn32s":
+        return [*convs, "fc6", "fc7", "score_fr", "upscore"]
+    both = [name + suffix for name in (*convs, "fc6", "fc7") for suffix in _BRANCHES]
+    return [*both, "fc8f", *_HASHES, "uppred_offset"]
 
 
 def _kernel(name: str, weight: np.ndarray) -> np.ndarray:

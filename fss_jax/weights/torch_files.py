@@ -131,7 +131,7 @@ def read_torch(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
-    """Reads a .safetensors file: arrays by name. Raises as `read_torch`."""
+    """Reads a .safetensors file: arrays by name, sorted. Raises as `read_torch`."""
     path = Path(path)
     with blaming(path, "safetensors file"):
         library = need("safetensors")
@@ -142,5 +142,5 @@ def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
         # safetensors.numpy knows no bfloat16.
         return {
             name: np.frombuffer(entry["data"], _SAFETENSORS[entry["dtype"]]).reshape(entry["shape"])
-            for name, entry in entries
+            for name, entry in sorted(entries)
         }

@@ -1,0 +1,124 @@
+"""Says what a weights file holds and what of it would load.
+
+    python -m fss_jax.weights inspect FILE [--as ARCH]
+
+FILE is a .pth, .pkl, .safetensors, .caffemodel or .h5, or the folder of the FSS-1000 release. The
+comparison is with the full-size network of that architecture.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from fss_jax import imaging, weights
+from fss_jax.models.alexnet import AlexNet
+from fss_jax.models.inception import InceptionV3
+from fss_jax.models.oslsm import OSLSM
+from fss_jax.models.relation import RelationNetwork
+from fss_jax.models.resnet import ResNet
+from fss_jax.models.squeezenet import SqueezeNet
+from fss_jax.models.vgg import VGG
+from fss_jax.weights import caffe, fss1000, keras, torchvision
+from fss_jax.weights.caffe_files import read_caffe
+from fss_jax.weights.keras_files import read_keras
+from fss_jax.weights.placing import compare
+from fss_jax.weights.reading import sniff
+from fss_jax.weights.torch_files import read_safetensors, read_torch
+
+READERS = {
+    "torch": read_torch,
+    "safetensors": read_safetensors,
+    "caffe": read_caffe,
+    "keras": read_keras,
+}
+KINDS = {"torch": "torchvision", "safetensors": "torchvision", "caffe": "caffe", "keras": "keras"}
+BACKBONES = {
+    "vgg16": VGG(),
+    "vgg16_bn": VGG(norm="batch"),
+    "alexnet": AlexNet(),
+    "resnet50": ResNet(50),
+    "resnet101": ResNet(101),
+    "inception_v3": InceptionV3(),
+    "squeezenet1_0": SqueezeNet(),
+    "fcn32s": VGG(outputs=0),
+}
+METHODS = {"oslsm": OSLSM(), "fss1000": RelationNetwork()}
+
+
+def contents(path: Path) -> dict[str, np.ndarray]:
+    """All arrays in a file; a Caffe or Keras layer's are numbered."""
+    arrays = {}
+    for name, found in READERS[sniff(path)](path).items():
+        many = enumerate(found) if isinstance(found, list) else [("", found)]
+        arrays |= {f"{name}.{n}".rstrip("."): array for n, array in many}
+    return arrays
+
+
+def guess(kind: str, names: list[str]) -> str | None:
+    """The architecture whose layer names are most like a file's; None if fewer than half match."""
+    layers = {name.rpartition(".")[0] for name in names}
+    if kind == "torchvision":
+        known = {arch: set(table.names) for arch, table in torchvision.TABLES.items()}
+    elif kind == "keras":
+        known = {arch: set(table.names(list(layers))) for arch, table in keras.TABLES.items()}
+    else:
+        known = {arch: set(caffe.layers(arch)) for arch in caffe.ARCHITECTURES}
+    likeness = {arch: len(known[arch] & layers) / len(known[arch] | layers) for arch in known}
+    best = max(likeness, key=likeness.get)
+    return best if likeness[best] >= 0.5 else None
+
+
+def expected(arch: str) -> dict:
+    """Shapes of the variables of an architecture at full size."""
+    image = jax.ShapeDtypeStruct((1, 1, 224, 224, 3), np.float32)
+    mask = jax.ShapeDtypeStruct((1, 1, 224, 224), np.float32)
+    if arch in METHODS:
+        return jax.eval_shape(METHODS[arch].init, jax.random.key(0), image, mask, image)
+    return jax.eval_shape(BACKBONES[arch].init, jax.random.key(0), image)
+
+
+def report(path: Path, arch: str | None) -> list[str]:
+    """The lines that `inspect` prints. Raises as the readers and importers."""
+    if path.is_dir():
+        arrays = {n: a for file in fss1000.FILES for n, a in contents(path / file).items()}
+        spec, arch = f"fss1000:{path}", "fss1000"
+    else:
+        arrays = contents(path)
+        kind = KINDS[sniff(path)]
+        arch = arch or guess(kind, list(arrays))
+        spec = f"{kind}:{arch}:{path}"
+    lines = [f"  {name}  {a.dtype} {'x'.join(map(str, a.shape))}" for name, a in arrays.items()]
+    size = sum(array.size for array in arrays.values())
+    lines.append(f"{path}: {len(arrays)} arrays, {size:,} numbers")
+    if arch is None:
+        return [*lines, "like no architecture that is known; name one with --as"]
+    imported = weights.read(spec)
+    pairs, problems = compare(imported, expected(arch))
+    mean = imaging.PREPROCESSING[imported.preprocessing]
+    lines.append(f"read as {spec}")
+    lines.append(f"expects images preprocessed as {imported.preprocessing!r}: {mean}")
+    lines.append(f"would load: {len(pairs)} of {len(imported.leaves)} leaves")
+    return lines + [f"{kind}: {name}" for kind, names in problems.items() for name in names]
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m fss_jax.weights", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    commands = parser.add_subparsers(required=True)
+    inspect = commands.add_parser("inspect", help="what a file holds and what would load")
+    inspect.add_argument("path", type=Path)
+    inspect.add_argument("--as", dest="arch", help=f"one of {', '.join([*BACKBONES, 'oslsm'])}")
+    arguments = parser.parse_args(argv)
+    try:
+        print("\n".join(report(arguments.path, arguments.arch)))
+    except (ValueError, FileNotFoundError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
