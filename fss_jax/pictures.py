@@ -1,0 +1,53 @@
+"""Reads anybody's images and masks: files, Pillow pictures or arrays, of any mode and size."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+from PIL import Image
+
+from data_builders import masks, pictures
+from data_builders.pictures import MAX_PIXELS
+
+Source = str | Path | Image.Image | np.ndarray
+
+
+def read_image(
+    source: Source, *, max_pixels: int = MAX_PIXELS, name: str = ""
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Reads an image as RGB, upright as its EXIF says; what is transparent becomes white.
+
+    Args:
+      source: a path, a Pillow picture, or an array [h, w], [h, w, 1], [h, w, 3] or [h, w, 4] of
+        bool, integers (0..255 or 0..65535) or floats (0..1 or 0..255), upright.
+      max_pixels: larger files are refused before they are decoded.
+      name: what messages call it; by default its path.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: no picture, damaged, cut short or too large; or an array of another shape or range.
+    """
+    return pictures.to_rgb(_picture(source, max_pixels, name))
+
+
+def read_mask(
+    source: Source, *, max_pixels: int = MAX_PIXELS, name: str = ""
+) -> Bool[np.ndarray, "h w"]:
+    """Reads a binary mask in any encoding, by the rule of `data_builders.masks`.
+
+    Args and errors as for `read_image`. An empty mask is no error here.
+    """
+    return masks.binarize(masks.values(_picture(source, max_pixels, name)))
+
+
+def _picture(source: Source, max_pixels: int, name: str) -> Image.Image:
+    if not isinstance(source, np.ndarray):
+        return pictures.open_picture(source, name, max_pixels)
+    array = source[..., 0] if source.ndim == 3 and source.shape[-1] == 1 else source
+    if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
+        raise ValueError(
+            f"{name or 'an array'} has the shape {source.shape}; expected [h, w], or [h, w, 3 or 4]"
+        )
+    if array.dtype == bool:
+        array = array.astype(np.uint8) * 255
+    return Image.fromarray(pictures.to_uint8(array))
