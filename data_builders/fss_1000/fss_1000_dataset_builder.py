@@ -1,8 +1,6 @@
 """FSS-1000 from its archive: every odd thing in it is handled by a stated rule and reported."""
 
-import csv
 import dataclasses
-import hashlib
 import io
 import re
 import zipfile
@@ -15,50 +13,15 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from data_builders import archives, masks, pictures, segmentation
+from data_builders.fss_1000 import class_lists
 
 ARCHIVE_URL = (
     "https://drive.google.com/uc?export=download&id=16TgqOeI_0P41Eh3jWQlxlRXG9KIqtMgI"  # its readme
 )
-# Pinned commits: the bytes behind these addresses can not change.
-HSNET = (
-    "https://raw.githubusercontent.com/juhongm999/hsnet/e288916debe5290b3e9554fb61e13a474e00f885"
-)
-LIST_URLS = {
-    "train": f"{HSNET}/data/splits/fss/trn.txt",
-    "val": f"{HSNET}/data/splits/fss/val.txt",
-    "test": "https://raw.githubusercontent.com/HKUSTCV/FSS-1000/"
-    "4157351078fc1c574101c38d75604e0d90dc02e0/fss_test_set.txt",
-}
-LIST_FILES = {
-    "train": ("train.txt", "trn.txt"),
-    "val": ("val.txt",),
-    "test": ("test.txt", "fss_test_set.txt"),
-}
-TRAIN_CLASSES = 520  # of the 760 that are not test classes, as in the paper
 IMAGES_PER_CLASS = 10
 NUMBERS = [str(n) for n in range(1, IMAGES_PER_CLASS + 1)]
 SIDE = 224
 MEMBER = re.compile(r"(?:(?P<root>.*)/)?(?P<name>[^/]+)/(?P<number>\d+)\.(?P<kind>jpg|png)")
-SUPER_CATEGORIES = (
-    "land animal",
-    "air animal",
-    "water animal",
-    "fruit & plant",
-    "food",
-    "daily object",
-    "electronic device",
-    "tool",
-    "music & sport",
-    "outdoor object",
-    "transportation",
-    "misc",
-)
-
-
-def super_categories() -> dict[str, str]:
-    """The super-category of each of the 1000 class names, in our own map (README.md)."""
-    with Path(__file__).with_name("super_categories.csv").open(newline="") as file:
-        return {row["class_name"]: row["super_category"] for row in csv.DictReader(file)}
 
 
 @dataclasses.dataclass(eq=False)
@@ -99,8 +62,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     report: list[str]
 
     def _info(self) -> tfds.core.DatasetInfo:
-        features = dict(segmentation.features(sorted(super_categories())).items())
-        features["super_category"] = tfds.features.ClassLabel(names=list(SUPER_CATEGORIES))
+        features = dict(segmentation.features(sorted(class_lists.super_categories())).items())
+        features["super_category"] = tfds.features.ClassLabel(
+            names=list(class_lists.SUPER_CATEGORIES)
+        )
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict(features),
             homepage="https://github.com/HKUSTCV/FSS-1000",
@@ -151,35 +116,27 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _classes(self, dl_manager, manual: Path | None) -> dict[str, list[str]]:
         config = self.builder_config
         folder = Path(config.split_dir) if config.split_dir else manual
-        wanted = ["test"] if config.random_split else list(LIST_FILES)
         lists = {}
-        for split in wanted:
-            given = [folder / name for name in LIST_FILES[split]] if folder else []
-            given = [path for path in given if path.is_file()]
-            if config.split_dir and not given:
-                raise FileNotFoundError(f"no {' or '.join(LIST_FILES[split])} in {folder}")
-            path = (
-                given[0]
-                if given
-                else _download(
+        for split in ["test"] if config.random_split else class_lists.URLS:
+            path = class_lists.find(folder, split) if folder else None
+            if config.split_dir and path is None:
+                names = " or ".join(class_lists.FILE_NAMES[split])
+                raise FileNotFoundError(f"no {names} in {folder}")
+            if path is None:
+                path = _download(
                     dl_manager,
-                    LIST_URLS[split],
-                    f"give a folder with {LIST_FILES[split][0]} as --option split_dir=FOLDER",
+                    class_lists.URLS[split],
+                    f"give a folder with {split}.txt as --option split_dir=FOLDER",
                 )
-            )
-            lists[split] = _read_list(path)
+            lists[split] = class_lists.read(path)
         if config.random_split:
-            rest = sorted(set(super_categories()) - set(lists["test"]))
-            rest.sort(key=lambda name: hashlib.sha256(f"{config.seed} {name}".encode()).digest())
-            lists = {"train": rest[:TRAIN_CLASSES], "val": rest[TRAIN_CLASSES:], **lists}
-        count = Counter(name for names in lists.values() for name in names)
-        if twice := sorted(name for name, n in count.items() if n > 1):
-            raise ValueError(f"the split lists name {len(twice)} classes twice (first: {twice[0]})")
+            lists |= class_lists.draw_train_and_val(lists["test"], config.seed)
+        class_lists.check_disjoint(lists)
         return lists
 
     def _members(self, files: archives.Files) -> dict[str, dict[int, dict[str, str]]]:
         """class name -> number -> {'jpg': member, 'png': member}; reports the rest."""
-        known = super_categories()
+        known = class_lists.super_categories()
         found = {name: MEMBER.fullmatch(name) for name in files.names}
         roots = Counter(m["root"] or "" for m in found.values() if m and m["name"] in known)
         if not roots:
@@ -236,8 +193,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         self.report.append(what)
 
     def _generate_examples(self, files, members) -> Iterator[tuple[str, dict]]:
-        class_ids = {name: i for i, name in enumerate(sorted(super_categories()), 1)}
-        category = super_categories()
+        class_ids = {name: i for i, name in enumerate(sorted(class_lists.super_categories()), 1)}
+        category = class_lists.super_categories()
         for name, numbers in members.items():
             self.soft_masks = 0
             for number, pair in sorted(numbers.items()):
@@ -311,17 +268,6 @@ def _download(dl_manager, url: str, instead: str) -> Path:
         raise ValueError(
             f"{url} could not be fetched ({reason.splitlines()[0]}); {instead}"
         ) from error
-
-
-def _read_list(path: Path) -> list[str]:
-    known = super_categories()
-    names = path.read_text().split()
-    if unknown := [name for name in names if name not in known]:
-        raise ValueError(
-            f"{path} names {len(unknown)} classes that FSS-1000 does not have (first: {unknown[0]}); "
-            "its spelling, mistakes included, is the one in super_categories.csv"
-        )
-    return names
 
 
 def _some(names: list[str], count: int) -> str:

@@ -8,14 +8,8 @@ import requests
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from data_builders.fss_1000.fss_1000_dataset_builder import (
-    ARCHIVE_URL,
-    LIST_URLS,
-    SUPER_CATEGORIES,
-    Builder,
-    Config,
-    super_categories,
-)
+from data_builders.fss_1000.class_lists import SUPER_CATEGORIES, URLS, super_categories
+from data_builders.fss_1000.fss_1000_dataset_builder import ARCHIVE_URL, Builder, Config
 
 tfds.disable_progress_bar()
 # In archive order; the test class needs ten pairs to show that 10 comes after 9.
@@ -267,7 +261,7 @@ def test_refused_and_failed_downloads_say_what_to_do(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="could not be fetched .*--manual_dir") as caught:
         prepare(tmp_path / "offline", None)
     assert "\n" not in str(caught.value)
-    Network(monkeypatch, {url: ({}, b"zebra\n") for url in LIST_URLS.values()})
+    Network(monkeypatch, {url: ({}, b"zebra\n") for url in URLS.values()})
     (tmp_path / "lists/manual").mkdir(parents=True)
     with pytest.raises(ValueError, match="wrong checksum.*split_dir"):
         classes(tmp_path, random_split=False)
@@ -290,7 +284,7 @@ def test_published_lists_come_by_download_and_random_ones_keep_the_test_classes(
         split: (shared / f"protocols/lists/fss1000_{file}.txt").read_bytes()
         for split, file in files.items()
     }
-    Network(monkeypatch, {LIST_URLS[split]: ({}, data) for split, data in contents.items()})
+    Network(monkeypatch, {URLS[split]: ({}, data) for split, data in contents.items()})
     standard = classes(tmp_path)
     assert standard == {split: data.decode().split() for split, data in contents.items()}
     assert {split: len(names) for split, names in standard.items()} == {
