@@ -20,6 +20,8 @@ from fss_jax.datasets import Split
 class Bank:
     """N images on one fixed canvas, and the M items that point into them.
 
+    Made in host memory; replicated over devices it has a leading axis *d.
+
     Attributes:
       images: RGB, each image in its canvas's top-left corner.
       labels: label maps (0 background, 255 void).
@@ -28,11 +30,11 @@ class Bank:
       item_value: the label value that marks each item's class.
     """
 
-    images: UInt8[Array, "n s s 3"]
-    labels: UInt8[Array, "n s s"]
-    sizes: Int[Array, "n 2"]
-    item_image: Int[Array, "m"]
-    item_value: Int[Array, "m"]
+    images: UInt8[Array | np.ndarray, "*d n s s 3"]
+    labels: UInt8[Array | np.ndarray, "*d n s s"]
+    sizes: Int[Array | np.ndarray, "*d n 2"]
+    item_image: Int[Array | np.ndarray, "*d m"]
+    item_value: Int[Array | np.ndarray, "*d m"]
 
 
 @flax.struct.dataclass
@@ -44,12 +46,12 @@ class Episode:
       query_size: true (height, width) of the queries.
     """
 
-    support_image: Float[Array, "b k h w 3"]
-    support_mask: Float[Array, "b k h w"]
-    query_image: Float[Array, "b q H W 3"]
-    query_mask: Float[Array, "b q S T"]
-    query_valid: Float[Array, "b q S T"]
-    query_size: Int[Array, "b q 2"]
+    support_image: Float[Array | np.ndarray, "b k h w 3"]
+    support_mask: Float[Array | np.ndarray, "b k h w"]
+    query_image: Float[Array | np.ndarray, "b q H W 3"]
+    query_mask: Float[Array | np.ndarray, "b q S T"]
+    query_valid: Float[Array | np.ndarray, "b q S T"]
+    query_size: Int[Array | np.ndarray, "b q 2"]
 
 
 def draw(split: Split, index: int, canvas: int) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
@@ -115,8 +117,8 @@ def load_bank(split: Split, canvas: int, indices: Sequence[int] | None = None) -
 
 def gather(
     bank: Bank,
-    support: Int[Array, "b k"],
-    query: Int[Array, "b q"],
+    support: Int[Array | np.ndarray, "b k"],
+    query: Int[Array | np.ndarray, "b q"],
     *,
     support_size: int,
     query_size: int,

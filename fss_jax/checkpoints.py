@@ -15,7 +15,7 @@ _policies = ocp.checkpoint_managers
 
 @flax.struct.dataclass
 class TrainState:
-    """What a step changes.
+    """What a step changes: arrays, or while it is restored, descriptions of them.
 
     Attributes:
       step: int32, steps done = position in the stream of records.
@@ -24,7 +24,7 @@ class TrainState:
       opt_state: of the optimizer.
     """
 
-    step: jax.Array
+    step: Any
     params: Any
     extra: Any
     opt_state: Any

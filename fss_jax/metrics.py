@@ -10,7 +10,9 @@ BOOTSTRAP_DRAWS = 2000
 
 
 def confusion(
-    prediction: Bool[Array, "*b h w"], mask: Float[Array, "*b h w"], valid: Float[Array, "*b h w"]
+    prediction: Bool[Array | np.ndarray, "*b h w"],
+    mask: Float[Array | np.ndarray, "*b h w"],
+    valid: Float[Array | np.ndarray, "*b h w"],
 ) -> Int[Array, "*b 4"]:
     """Pixel counts (true positive, false positive, false negative, true negative) per image."""
     truth, counts = mask > 0, valid > 0
@@ -23,13 +25,13 @@ def confusion(
     return jnp.stack([(cell & counts).sum((-2, -1), dtype=jnp.int32) for cell in cells], -1)
 
 
-def iou(counts: np.ndarray) -> np.ndarray:
+def iou(counts: np.ndarray) -> np.ndarray | float:
     """Object IoU [...] from counts [..., 4]; 0 where the union is empty (protocols.md A.10)."""
     tp, fp, fn = counts[..., 0], counts[..., 1], counts[..., 2]
     return tp / np.maximum(tp + fp + fn, 1)
 
 
-def fb_iou(counts: np.ndarray) -> np.ndarray:
+def fb_iou(counts: np.ndarray) -> np.ndarray | float:
     """Mean of object and background IoU [...] from counts [..., 4] pooled over classes."""
     return (iou(counts) + iou(counts[..., ::-1])) / 2
 

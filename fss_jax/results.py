@@ -5,6 +5,7 @@ import importlib.metadata
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +146,7 @@ def result_table(result: dict) -> str:
     def percent(value: float) -> str:
         return f"{100 * value:.1f}"
 
-    def interval(bounds: list[float]) -> str:
+    def interval(bounds: Sequence[float]) -> str:
         return f"{percent(bounds[0])} to {percent(bounds[1])}"
 
     rows = [(f"**{result['method']}**", result["miou"], result["miou_ci95"])]
