@@ -25,6 +25,7 @@ def get_config() -> ConfigDict:
     )
     c.steps = 1600
     c.batch = 32
+    c.steps_per_dispatch = 1  # a CPU gains nothing from more, and compiles each
     c.foreground_weight = 3.0
     c.lr, c.schedule, c.warmup, c.clip = 3e-3, "cosine", 80, 1.0
     c.eval_every = 400
