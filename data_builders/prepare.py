@@ -101,12 +101,20 @@ def prepare(
             print(f"removing {stale}, left by an interrupted run")
             shutil.rmtree(stale)
         start = time.monotonic()
-        builder.download_and_prepare(
-            file_format=FILE_FORMAT,
-            download_config=tfds.download.DownloadConfig(
-                manual_dir=None if manual_dir is None else os.fspath(Path(manual_dir).absolute())
-            ),
-        )
+        try:
+            builder.download_and_prepare(
+                file_format=FILE_FORMAT,
+                download_config=tfds.download.DownloadConfig(
+                    manual_dir=manual_dir and os.fspath(Path(manual_dir).absolute())
+                ),
+            )
+        except RuntimeError as error:
+            # How array_record reports it, where others raise an OSError.
+            if "No space left on device" not in str(error):
+                raise
+            raise OSError(
+                f"the disk of {data_dir} is full; free some space or choose another --data_dir"
+            ) from error
         _write_report(folder, getattr(builder, "report", []))
         seconds = time.monotonic() - start
         print(f"{builder.info.full_name} prepared in {seconds:.0f} s: {_summary(folder)}")

@@ -26,15 +26,23 @@ def test_prepares_once_and_reports(tmp_path, capsys, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
-@pytest.mark.parametrize("error", [ValueError, FileNotFoundError, OSError])
-def test_a_failure_leaves_nothing(tmp_path, capsys, monkeypatch, error):
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ValueError("what is wrong and what to do"), "what is wrong and what to do"),
+        (FileNotFoundError("what is missing"), "what is missing"),
+        (OSError("what the system says"), "what the system says"),
+        (RuntimeError("write() failed: No space left on device; at byte 7"), "the disk of"),
+    ],
+)
+def test_a_failure_leaves_nothing(tmp_path, capsys, monkeypatch, error, expected):
     def fail(self, row):
         if row == 3:
-            raise error("what is wrong and what to do")
+            raise error
         return [(b"", self.fields[0] > 0)] * 10
 
     monkeypatch.setattr(Painter, "class_pictures", fail)
-    assert_refused(capsys, [*SMALL, "--data_dir", str(tmp_path)], "what is wrong and what to do")
+    assert_refused(capsys, [*SMALL, "--data_dir", str(tmp_path)], expected)
     assert list((tmp_path / PLACE).parent.iterdir()) == [
         (tmp_path / PLACE).parent / ".prepare.lock"
     ]
