@@ -8,9 +8,12 @@ from fss_jax.weights.__main__ import main
 
 
 def inspect(capsys, *arguments):
-    code = main(["inspect", *map(str, arguments)])
-    out, err = capsys.readouterr()
-    return code, out, err
+    code = 0
+    try:
+        main(["inspect", *map(str, arguments)])
+    except SystemExit as stopped:
+        code = stopped.code
+    return code, *capsys.readouterr()
 
 
 def squeezenet(path, skip=()):

@@ -22,7 +22,7 @@ def offered(tmp_path, monkeypatch):
         monkeypatch.setitem(registry.OFFICIAL, "torchvision:tiny", official)
         return source
 
-    monkeypatch.setenv("FSS_JAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return offer
 
 

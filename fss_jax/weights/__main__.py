@@ -7,13 +7,12 @@ comparison is with the full-size network of that architecture.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from fss_jax import imaging, weights
+from fss_jax import commands, imaging, weights
 from fss_jax.models.alexnet import AlexNet
 from fss_jax.models.inception import InceptionV3
 from fss_jax.models.oslsm import OSLSM
@@ -104,21 +103,21 @@ def report(path: Path, arch: str | None) -> list[str]:
     return lines + [f"{kind}: {name}" for kind, names in problems.items() for name in names]
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m fss_jax.weights", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    commands = parser.add_subparsers(required=True)
-    inspect = commands.add_parser("inspect", help="what a file holds and what would load")
-    inspect.add_argument("path", type=Path)
-    inspect.add_argument("--as", dest="arch", help=f"one of {', '.join([*BACKBONES, 'oslsm'])}")
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m fss_jax.weights",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=["inspect"])
+    parser.add_argument("path", type=Path, metavar="FILE")
+    parser.add_argument("--as", dest="arch", help=f"one of {', '.join([*BACKBONES, 'oslsm'])}")
     arguments = parser.parse_args(argv)
     try:
         print("\n".join(report(arguments.path, arguments.arch)))
-    except (ValueError, FileNotFoundError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    except (ValueError, OSError) as error:
+        commands.fail(error)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -64,8 +64,9 @@ OFFICIAL = {
 
 
 def cache_folder() -> Path:
-    """$FSS_JAX_CACHE, or ~/.cache/fss_jax."""
-    return Path(os.environ.get("FSS_JAX_CACHE") or Path.home() / ".cache" / "fss_jax")
+    """$XDG_CACHE_HOME/fss_jax/weights, usually ~/.cache/fss_jax/weights."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "fss_jax" / "weights"
 
 
 def fetch(name: str) -> Path:
