@@ -4,8 +4,6 @@ Every setting of the config can be changed: --config.lr=0.001. A second start in
 resumes from its last checkpoint; SIGTERM saves first.
 """
 
-import logging
-
 from absl import flags
 from ml_collections import config_flags
 
@@ -21,7 +19,6 @@ def main() -> None:
     from fss_jax import training
 
     commands.use_compilation_cache()
-    logging.getLogger("fss_jax").setLevel(logging.INFO)
     training.train(CONFIG.value, WORKDIR.value, DEVICES.value)
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import absl.logging
 import jax
 from absl import app, flags
 
@@ -22,8 +23,6 @@ def run(main: Callable[[], None]) -> None:
     ValueError and OSError are what a user can cause (a bad setting, a missing file, a full disk);
     anything else is a bug and keeps its traceback. FSS_JAX_TRACEBACK=1 shows it for those, too.
     """
-    logging.getLogger("absl").setLevel(logging.ERROR)
-
     def parse(argv: list[str]) -> list[str]:
         try:
             rest = flags.FLAGS(argv)
@@ -35,6 +34,7 @@ def run(main: Callable[[], None]) -> None:
         return rest
 
     def guarded(_: list[str]) -> None:
+        _only_our_messages()
         try:
             main()
         except (ValueError, OSError) as error:
@@ -43,6 +43,17 @@ def run(main: Callable[[], None]) -> None:
             fail(error)
 
     app.run(guarded, flags_parser=parse)
+
+
+def _only_our_messages() -> None:
+    """Our log lines go to the terminal bare, the libraries' only if they are errors."""
+    absl.logging.set_verbosity(absl.logging.ERROR)
+    ours = logging.getLogger("fss_jax")
+    ours.setLevel(logging.INFO)
+    ours.propagate = False
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    ours.handlers = [handler]
 
 
 def use_compilation_cache() -> None:
