@@ -185,7 +185,7 @@ class EpisodeSampler:
         if epoch != self._epoch:
             self._epoch = epoch
             self._order = np.random.default_rng((self.seed, 1, epoch)).permutation(len(self.items))
-        return self._order[offset]
+        return int(self._order[offset])
 
 
 def _items_by_class(items: Sequence[Item], needed: int) -> dict[int, list[int]]:
