@@ -12,9 +12,9 @@ def get_config() -> ConfigDict:
     c = base.get_config()
     c.model = ConfigDict(
         {
-            "blocks": ((1, 32), (1, 64), (2, 128)),
+            "blocks": ((1, 16), (1, 64), (1, 128), (1, 128), (1, 256)),
             "hidden": 256,
-            "fc6_size": 3,
+            "fc6_size": 1,
             "num_outputs": 256,
             "norm": "batch",
             "geometry": "dilated4",
@@ -23,10 +23,10 @@ def get_config() -> ConfigDict:
             "dropout": 0.0,
         }
     )
-    c.steps = 1600
+    c.steps = 800
     c.batch = 32
     c.steps_per_dispatch = 1  # a CPU gains nothing from more, and compiles each
     c.foreground_weight = 3.0
-    c.lr, c.schedule, c.warmup, c.clip = 3e-3, "cosine", 80, 1.0
+    c.lr, c.schedule, c.warmup, c.clip = 1.2e-3, "cosine", 80, 1.0
     c.eval_every = 400
     return c
