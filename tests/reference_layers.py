@@ -8,6 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 
+def compiled(function):
+    """`jax.jit` with XLA's optimizer off: at toy size it costs more than it saves."""
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
+
+
 def random_variables(shapes, seed=0):
     """Variables of these shapes, none of them 0 or 1, where mistakes would hide; nothing compiles."""
     rng = np.random.default_rng(seed)

@@ -53,12 +53,14 @@ def test_ceil_pooling_keeps_the_incomplete_window():
     np.testing.assert_array_equal(y, reference.max_pool(padded))
 
 
+@pytest.mark.parametrize("align_corners", [True, False])
 @pytest.mark.parametrize("out", [(10, 14), (1, 3), (5, 7), (13, 4)])
-def test_align_corners(out):
+def test_resize(out, align_corners):
     x = normal(2, 1, 5, 7, 3)
-    y = layers.resize_align_corners(x, out)
-    np.testing.assert_allclose(flat(y), reference.resize(flat(x), *out), atol=1e-5)
-    if out[0] > 1:
+    y = layers.resize_bilinear(x, out, align_corners=align_corners)
+    expected = reference.resize(flat(x), *out, align_corners)
+    np.testing.assert_allclose(flat(y), expected, atol=1e-5)
+    if out[0] > 1 and align_corners:
         np.testing.assert_allclose(y[..., 0, 0, :], x[..., 0, 0, :], atol=1e-6)
         np.testing.assert_allclose(y[..., -1, -1, :], x[..., -1, -1, :], atol=1e-5)
 

@@ -41,7 +41,7 @@ def _variables(form, backbone):
 
 @functools.cache
 def applied(model, train=False, method="__call__"):
-    return jax.jit(
+    return reference_layers.compiled(
         functools.partial(model.apply, train=train, method=method, mutable=["batch_stats"])
     )
 
@@ -175,7 +175,9 @@ def test_gradients_are_finite_and_reach_everything():
         )
         return jnp.mean(jnp.square(logits - 1.0))
 
-    gradients = jax.tree.leaves_with_path(jax.jit(jax.grad(loss))(variables["params"]))
+    gradients = jax.tree.leaves_with_path(
+        reference_layers.compiled(jax.grad(loss))(variables["params"])
+    )
     for path, gradient in gradients:
         assert np.isfinite(gradient).all(), path
         # BatchNorm takes away what the bias of the convolution before it adds.

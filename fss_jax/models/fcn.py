@@ -37,6 +37,8 @@ GEOMETRIES = {
     # i lies over pixels 8 i ... 8 i + 7. Stride 4 is for small images.
     "dilated8": Geometry(stride=8, clamp=True),
     "dilated4": Geometry(stride=4, clamp=True),
+    # Cells over the whole image: cell i's middle is pixel 16 i + 8.
+    "squeezenet": Geometry(stride=16, pad=9, clamp=True),
 }
 
 
@@ -47,7 +49,7 @@ def geometry(name: str) -> Geometry:
     return GEOMETRIES[name]
 
 
-def _bilinear(size: int, cells: int, layout: Geometry, first_center: float) -> np.ndarray:
+def interpolation(size: int, cells: int, layout: Geometry, first_center: float) -> np.ndarray:
     """[size, cells]: the weight of each cell in each pixel of one axis.
 
     The kernel of 64 taps at stride 32, w(x) = 1 - |x - 31.5| / 32 (protocols.md A.7), seen from the
@@ -75,7 +77,7 @@ def upsample(
         axes (a backbone's `first_center`).
       size: height and width of the image in pixels.
     """
-    rows = _bilinear(size[0], score.shape[-2], layout, first_center)
-    cols = _bilinear(size[1], score.shape[-1], layout, first_center)
+    rows = interpolation(size[0], score.shape[-2], layout, first_center)
+    cols = interpolation(size[1], score.shape[-1], layout, first_center)
     rows, cols = jnp.asarray(rows, score.dtype), jnp.asarray(cols, score.dtype)
     return jnp.einsum("yi,...ij,xj->...yx", rows, score, cols, precision=lax.Precision.HIGHEST)

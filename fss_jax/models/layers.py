@@ -204,21 +204,26 @@ def max_pool(
     return x
 
 
-def _align_corners_matrix(size: int, out: int) -> np.ndarray:
-    """[out, size] weights of linear interpolation in which the first and last samples coincide."""
-    source = np.arange(out) * ((size - 1) / (out - 1) if out > 1 else 0.0)
+def interpolation(size: int, out: int, *, align_corners: bool) -> np.ndarray:
+    """[out, size] weights of linear interpolation along one axis, PyTorch's two conventions.
+
+    With `align_corners` the first and the last samples coincide; otherwise pixels are squares that
+    cover the same length, and beyond the outermost centers the outermost value continues.
+    """
+    index = np.arange(out)
+    if align_corners:
+        source = index * ((size - 1) / (out - 1) if out > 1 else 0.0)
+    else:
+        source = np.clip((index + 0.5) * (size / out) - 0.5, 0.0, size - 1.0)
     return np.maximum(0.0, 1.0 - np.abs(source[:, None] - np.arange(size)[None, :]))
 
 
-def resize_align_corners(
-    x: Float[Array, "*b h w c"], out: tuple[int, int]
+def resize_bilinear(
+    x: Float[Array, "*b h w c"], out: tuple[int, int], *, align_corners: bool
 ) -> Float[Array, "*b oh ow c"]:
-    """Bilinear resize with PyTorch's align_corners=True: corner pixels map onto corner pixels.
-
-    Two small constant matrices, one for each axis (jax.image.resize only has half-pixel centers).
-    """
-    rows = jnp.asarray(_align_corners_matrix(x.shape[-3], out[0]), x.dtype)
-    cols = jnp.asarray(_align_corners_matrix(x.shape[-2], out[1]), x.dtype)
+    """PyTorch's bilinear interpolate: no anti-aliasing, both conventions of `interpolation`."""
+    rows = jnp.asarray(interpolation(x.shape[-3], out[0], align_corners=align_corners), x.dtype)
+    cols = jnp.asarray(interpolation(x.shape[-2], out[1], align_corners=align_corners), x.dtype)
     return jnp.einsum("...hwc,oh,pw->...opc", x, rows, cols)
 
 

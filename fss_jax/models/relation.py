@@ -29,7 +29,7 @@ from jaxtyping import Array, Float
 
 from fss_jax import imaging
 from fss_jax.models.inception import InceptionV3
-from fss_jax.models.layers import Conv, ConvNorm, nearest_x2, resize_align_corners, scaled
+from fss_jax.models.layers import Conv, ConvNorm, nearest_x2, resize_bilinear, scaled
 from fss_jax.models.resnet import ResNet
 from fss_jax.models.vgg import VGG
 
@@ -170,7 +170,7 @@ class RelationNetwork(nn.Module):
             if self.form == "paper":
                 x = nearest_x2(x)
             else:
-                x = resize_align_corners(x, (2 * x.shape[-3], 2 * x.shape[-2]))
+                x = resize_bilinear(x, (2 * x.shape[-3], 2 * x.shape[-2]), align_corners=True)
             if skip is not None:
                 if support_skips:
                     skip = _join(support_skips.pop(0), skip)
