@@ -10,11 +10,17 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from fss_jax.devices import AXIS
+from fss_jax.models.canet import CANet
+from fss_jax.models.guided import GuidedNetwork
 from fss_jax.models.oslsm import OSLSM
+from fss_jax.models.panet import PANet
 from fss_jax.models.relation import RelationNetwork
 
 METHODS: dict[str, type[nn.Module]] = {
+    "canet": CANet,
+    "guided": GuidedNetwork,
     "oslsm": OSLSM,
+    "panet": PANet,
     "relation": RelationNetwork,
 }
 
