@@ -71,7 +71,7 @@ class Geometry:
 
 def fill_color(config: ConfigDict) -> tuple[float, float, float]:
     """The mean color of the config's preprocessing: zero for the network."""
-    return imaging.PREPROCESSING[config.model.preprocessing].mean
+    return imaging.preprocessing(config.model.preprocessing).mean
 
 
 def predict(

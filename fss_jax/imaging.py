@@ -5,6 +5,7 @@ its true size is a traced value, so one compiled function serves images of every
 """
 
 import dataclasses
+import difflib
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
@@ -42,9 +43,20 @@ PREPROCESSING = {
 }
 
 
+def preprocessing(name: str) -> Preprocessing:
+    """The entry of PREPROCESSING of that name; ValueError names the known ones."""
+    if name not in PREPROCESSING:
+        close = difflib.get_close_matches(name, PREPROCESSING, 1)
+        raise ValueError(
+            f"unknown preprocessing {name!r}; expected one of {', '.join(PREPROCESSING)}"
+            + (f" (did you mean {close[0]!r}?)" if close else "")
+        )
+    return PREPROCESSING[name]
+
+
 def normalize(image: Float[Array, "*b h w 3"], name: str) -> Float[Array, "*b h w 3"]:
     """Turns RGB in 0..255 into what the weights of preprocessing `name` expect."""
-    spec = PREPROCESSING[name]
+    spec = preprocessing(name)
     image = (
         image - jnp.asarray(spec.mean, image.dtype).reshape((1,) * (image.ndim - 1) + (3,))
     ) * (1.0 / jnp.asarray(spec.std, image.dtype)).reshape((1,) * (image.ndim - 1) + (3,))
@@ -84,10 +96,12 @@ def warp(
 def warp_label(
     label: UInt8[Array, "s t"], size: Int[Array, "2"], out: int
 ) -> UInt8[Array, "out out"]:
-    """`warp` for a label map: the nearest pixel."""
-    center = jnp.arange(out) + 0.5
-    rows = jnp.floor(center * (size[0] / out)).astype(jnp.int32)
-    cols = jnp.floor(center * (size[1] / out)).astype(jnp.int32)
+    """`warp` for a label map: the nearest pixel, the later one of a tie.
+
+    In integers: float32 falls short of the ties of some sizes (896 to 96), on some devices only.
+    """
+    center = 2 * jnp.arange(out) + 1  # in halves of a result's pixel
+    rows, cols = (center * size[axis] // (2 * out) for axis in (0, 1))
     return label[rows][:, cols]
 
 
