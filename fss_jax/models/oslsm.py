@@ -15,9 +15,11 @@ from fss_jax.models import fcn, vgg
 from fss_jax.models.alexnet import AlexNet
 from fss_jax.models.hashing import ClassifierHash
 from fss_jax.models.layers import scaled
+from fss_jax.models.squeezenet import FEATURES as SQUEEZENET_FEATURES
+from fss_jax.models.squeezenet import SqueezeNet
 
-# With the map, in cells, that a 224 pixel image leaves for fc6.
-BACKBONES = {"vgg16": (vgg.VGG, 7), "alexnet": (AlexNet, 6)}
+# With the map, in cells, that a 224 pixel image leaves for fc6; SqueezeNet has no fc6.
+BACKBONES = {"vgg16": (vgg.VGG, 7), "alexnet": (AlexNet, 6), "squeezenet1_0": (SqueezeNet, 0)}
 LOGIT_SCALES = ("none", "sqrt")
 
 
@@ -31,7 +33,7 @@ class OSLSM(nn.Module):
       geometry: how the segmentation branch's features lie over the query; see fcn.GEOMETRIES.
       blocks, norm: of the backbone vgg16 only; see vgg.VGG.
       width: channel multiplier, also of `hidden`.
-      hidden: channels of fc6 and fc7 of both branches, and so of the classifier.
+      hidden: channels of fc6 and fc7 of both branches, and so of the classifier; SqueezeNet has 512.
       fc6_size: window of the segmentation branch's fc6, in cells; 0: as in the classifier at 224
         pixels, 7 for VGG-16 and 6 for AlexNet.
       num_outputs: what the conditioning branch puts out (fc8) before hashing.
@@ -71,12 +73,16 @@ class OSLSM(nn.Module):
                 f"logit_scale {self.logit_scale!r}: choose one of {', '.join(LOGIT_SCALES)}"
             )
         backbone, classifier_map = BACKBONES[self.backbone]
-        fields = {
-            "width": self.width,
-            "hidden": self.hidden,
-            "dropout": self.dropout,
-            "dtype": self.dtype,
-        }
+        fields = {"width": self.width, "dropout": self.dropout, "dtype": self.dtype}
+        window = {}
+        if classifier_map:
+            fields["hidden"] = self.hidden
+            window["fc6_size"] = self.fc6_size or classifier_map
+        elif self.hidden != SQUEEZENET_FEATURES:
+            raise ValueError(
+                f"backbone {self.backbone!r} has {SQUEEZENET_FEATURES} features: set "
+                f"hidden to that, not to {self.hidden}"
+            )
         if self.backbone == "vgg16":
             fields |= {"blocks": self.blocks, "norm": self.norm, "axis_name": self.axis_name}
         elif self.blocks != vgg.VGG16 or self.norm != "none":
@@ -84,11 +90,7 @@ class OSLSM(nn.Module):
         self.layout = fcn.geometry(self.geometry)
         self.conditioning = backbone(outputs=self.num_outputs, **fields)
         self.segmentation = backbone(
-            outputs=0,
-            stride=self.layout.stride,
-            pad=self.layout.pad,
-            fc6_size=self.fc6_size or classifier_map,
-            **fields,
+            outputs=0, stride=self.layout.stride, pad=self.layout.pad, **window, **fields
         )
         self.hashing = ClassifierHash(
             scaled(self.hidden, self.width), self.hash_form, self.hash_seed

@@ -13,6 +13,8 @@ FIRES = (
     *((16, 64), (16, 64), (32, 128), (32, 128)),
     *((48, 192), (48, 192), (64, 256), (64, 256)),
 )
+STRIDE = 16
+FEATURES = 2 * FIRES[-1][1]  # of fire9
 POOL_AFTER = ("conv1", "fire4", "fire8")
 
 
@@ -35,35 +37,54 @@ class SqueezeNet(nn.Module):
     """The trunk, and its classifier if asked for. Returns the last map and named intermediates.
 
     Intermediates: conv1 (stride 2), fire4 (4), fire8 (8), fire9 (16, 512 channels). Pools round up
-    as in Caffe. Cell i of fire9 is centered on pixel 16 i + 17 - pad.
+    as in Caffe.
 
     Attributes:
       width: channel multiplier.
-      pad: zero padding of conv1, pixels. torchvision has none, which leaves the border uncovered:
-        segmentation wants 9, by which an image of n pixels gets ceil(n / 16) cells.
+      stride: 0 or 16, the only one that it has.
+      pad: zero padding of conv1; None: 0, as in torchvision, which leaves the border uncovered. With
+        9 an image of n pixels gets ceil(n / 16) cells.
       outputs: channels of conv10, averaged over the map after its ReLU: [*b, 1, 1, outputs]; 0: the
         network ends after fire9.
       dropout: rate before conv10.
       dtype: compute type; parameters stay float32.
+
+    Raises:
+      ValueError: another stride.
     """
 
     width: float = 1.0
-    pad: int = 0
+    stride: int = 0
+    pad: int | None = None
     outputs: int = 1000
     dropout: float = 0.5
     dtype: Any = jnp.float32
+
+    @property
+    def first_center(self) -> float:
+        """Where the middle of fire9's first cell lies, in pixels."""
+        return (
+            3.0 - (self.pad or 0) + 2 + 4 + 8
+        )  # conv1 sees 7 pixels; each pooling moves by a cell
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "*b h w c"], *, train: bool = False
     ) -> tuple[Float[Array, "*b oh ow d"], dict[str, Array]]:
+        if self.stride not in (0, STRIDE):
+            raise ValueError(
+                f"SqueezeNet has a stride of {STRIDE} pixels, not {self.stride}: choose the geometry "
+                "squeezenet, or the backbone vgg16"
+            )
         layers = {}
 
         def keep(name, x):
             layers[name] = x
             return max_pool(x, 3, 2, ceil=True) if name in POOL_AFTER else x
 
-        stem = Conv(scaled(96, self.width), 7, 2, padding=self.pad, dtype=self.dtype, name="conv1")
+        stem = Conv(
+            scaled(96, self.width), 7, 2, padding=self.pad or 0, dtype=self.dtype, name="conv1"
+        )
         x = keep("conv1", nn.relu(stem(x)))
         for number, (squeeze, expand) in enumerate(FIRES, start=2):
             name = f"fire{number}"
