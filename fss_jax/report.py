@@ -48,6 +48,13 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text)
 
 
+def outline(mask: np.ndarray) -> np.ndarray:
+    """The pixels of a mask, bool [H, W], that touch its outside."""
+    inner = mask.copy()
+    inner[1:-1, 1:-1] &= mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
+    return mask & ~inner
+
+
 def overlay(image: np.ndarray, mask: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
     """An image with a mask tinted over it and its outline drawn.
 
@@ -58,10 +65,7 @@ def overlay(image: np.ndarray, mask: np.ndarray, color: tuple[int, int, int]) ->
     Returns:
       uint8 [H, W, 3].
     """
-    inner = mask.copy()
-    inner[1:-1, 1:-1] &= mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
-    outline = mask & ~inner
-    alpha = np.where(outline, 1.0, np.where(mask, 0.45, 0.0))[..., None]
+    alpha = np.where(outline(mask), 1.0, np.where(mask, 0.45, 0.0))[..., None]
     return np.clip(image * (1 - alpha) + np.asarray(color) * alpha, 0, 255).astype(np.uint8)
 
 
@@ -69,12 +73,20 @@ def _resize(values: np.ndarray, shape: tuple[int, int], method: int) -> np.ndarr
     return np.asarray(Image.fromarray(values).resize(shape[::-1], method))
 
 
-def _tile(image: np.ndarray, mask: np.ndarray | None, color: tuple[int, int, int]) -> Image.Image:
+def spotlight(image: np.ndarray, mask: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
+    """An image darkened outside a mask, with its outline drawn: the object keeps its own colors."""
+    lit = np.where(mask[..., None], image, image * 0.35)
+    return np.where(outline(mask)[..., None], np.asarray(color), lit).astype(np.uint8)
+
+
+def _tile(
+    image: np.ndarray, mask: np.ndarray | None, color: tuple[int, int, int], draw=overlay
+) -> Image.Image:
     """One picture of a sheet: enlarged or shrunk before the outline is drawn, so that it stays thin."""
     rgb = _resize(np.clip(image, 0, 255).astype(np.uint8), (TILE, TILE), Image.Resampling.BILINEAR)
     if mask is not None:
         stretched = _resize(mask.astype(np.uint8), (TILE, TILE), Image.Resampling.NEAREST)
-        rgb = overlay(rgb, stretched > 0, color)
+        rgb = draw(rgb, stretched > 0, color)
     return Image.fromarray(rgb)
 
 
@@ -117,7 +129,12 @@ def contact_sheet(
             confusion(logits[row, 0] > 0, episode.query_mask[row, 0], episode.query_valid[row, 0])
         )
         tiles = [
-            _tile(episode.support_image[row, k], episode.support_mask[row, k] > 0, SUPPORT_COLOR)
+            _tile(
+                episode.support_image[row, k],
+                episode.support_mask[row, k] > 0,
+                SUPPORT_COLOR,
+                spotlight,
+            )
             for k in range(shown)
         ]
         tiles += [
@@ -130,7 +147,9 @@ def contact_sheet(
             sheet.paste(tile, (gap + column * (TILE + gap), top))
         name = split.class_names[records.class_id[row]]
         note = f"{titles[row]}  " if titles else ""
-        note += f"{name}  {split.items[records.query[row, 0]][0]}  IoU {iou(counts):.3f}"
+        image_id = split.items[records.query[row, 0]][0]
+        note += f"IoU {iou(counts):.3f}  "
+        note += image_id if image_id.startswith(name) else f"{name}  {image_id}"
         pen.text((gap, top + TILE + 2), note, fill="black", font=font)
     with atomic(path) as temporary:
         sheet.save(temporary, "PNG")
