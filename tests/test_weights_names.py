@@ -227,6 +227,35 @@ def test_one_error_names_everything_that_does_not_fit(tmp_path, tiny):
     assert not np.any(branch["conv1_2"]["bias"] == 7)
 
 
+def test_imagenet_leaves_the_four_channel_convolution_fresh_as_in_the_release(tmp_path):
+    image = np.zeros((1, 1, 32, 32, 3), np.float32)
+    variables = shapes(RelationNetwork(width=1 / 64), image, image[..., 0], image)
+    variables = jax.tree.map(lambda leaf: np.full(leaf.shape, 7, leaf.dtype), variables)
+    state = {}
+    for source, name in torchvision.TABLES["vgg16_bn"].names.items():
+        if name.startswith("fc"):
+            state[f"{source}.weight"] = np.zeros((2, 2), np.float32)
+            continue
+        channels = variables["params"]["encoder"][name]["bias"].shape
+        leaves = {"weight", "bias", "running_mean", "running_var"}
+        if name.startswith("conv"):
+            leaves = {"bias"}
+            shape = variables["params"]["encoder"][name]["kernel"].shape[::-1]
+            shape = (*shape[:1], 3, *shape[2:]) if name == "conv1_1" else shape
+            state[f"{source}.weight"] = np.ones(shape, np.float32)
+        state |= {f"{source}.{leaf}": np.ones(channels, np.float32) for leaf in leaves}
+    foreign.write_torch_zip(tmp_path / "x.pth", state)
+    spec = f"torchvision:vgg16_bn:{tmp_path}/x.pth"
+    with pytest.raises(ValueError, match="conv1_1/kernel is 3x3x3x8 in the file, 3x3x4x8"):
+        weights.load(spec, variables)
+    loaded, _ = weights.load(spec, variables, skip="conv1_1,fc6,fc7,fc8")
+    fresh = loaded["params"].pop("encoder")
+    assert all(np.all(leaf == 7) for leaf in jax.tree.leaves([loaded["params"], fresh["conv1_1"]]))
+    del fresh["conv1_1"]
+    assert all(np.all(leaf == 1) for leaf in jax.tree.leaves(fresh))
+    assert all(np.all(leaf == 1) for leaf in jax.tree.leaves(loaded["batch_stats"]["encoder"]))
+
+
 def test_skip_must_name_something_and_can_name_one_branch(tmp_path, tiny):
     backbone_file(tmp_path / "x.pth")
     spec = f"torchvision:vgg16:{tmp_path}/x.pth"
