@@ -15,6 +15,7 @@ def segmentation_loss(
     *,
     kind: str,
     foreground_weight: float = 1.0,
+    axis_name: str | None = None,
 ) -> Float[Array, ""]:
     """The loss of a batch of episodes.
 
@@ -25,14 +26,19 @@ def segmentation_loss(
         Caffe's SigmoidCrossEntropyLoss with one image a batch); 'mean' averages over the valid
         pixels (FSS-1000's BCE); 'mse' is the mean squared error of the sigmoid (FSS-1000's release).
       foreground_weight: factor on object pixels.
+      axis_name: axis of the devices that share the batch. Weights are averaged over it, so that the
+        mean of the devices' losses is the loss of the whole batch however its objects are spread.
     """
     weight = valid * jnp.where(mask > 0, foreground_weight, 1.0)
+    total = weight.sum()
+    if axis_name:
+        total = jax.lax.pmean(total, axis_name)
     if kind == "mse":
         error = jnp.square(jax.nn.sigmoid(logits) - mask)
-        return (error * weight).sum() / jnp.maximum(weight.sum(), 1.0)
+        return (error * weight).sum() / jnp.maximum(total, 1.0)
     entropy = optax.sigmoid_binary_cross_entropy(logits, mask) * weight
     if kind == "sum":
         return entropy.sum() / logits.shape[0]
     if kind == "mean":
-        return entropy.sum() / jnp.maximum(weight.sum(), 1.0)
+        return entropy.sum() / jnp.maximum(total, 1.0)
     raise ValueError(f"unknown loss {kind!r}; expected one of {', '.join(LOSSES)}")

@@ -21,14 +21,16 @@ def leaf_names(params: Params) -> Params:
 
 
 def learning_rate(config: ConfigDict) -> Callable[[int], jax.Array]:
-    """Step -> learning rate, with a linear warm-up of `config.warmup` updates.
+    """Update -> learning rate, with a linear warm-up of `config.warmup` updates.
 
+    An update is `config.accumulate` steps. 'cosine' reaches zero with the last of them.
     'halving' multiplies by one half every `config.halve_every` updates (FSS-1000, protocols.md B.2).
     """
     if config.schedule == "constant":
         schedule = optax.constant_schedule(config.lr)
     elif config.schedule == "cosine":
-        schedule = optax.cosine_decay_schedule(config.lr, max(1, config.steps - config.warmup))
+        updates = config.steps // config.accumulate - config.warmup
+        schedule = optax.cosine_decay_schedule(config.lr, max(1, updates))
     elif config.schedule == "halving":
         schedule = optax.exponential_decay(config.lr, config.halve_every, 0.5, staircase=True)
     else:
@@ -70,7 +72,7 @@ def _clip(limit: float, groups: Sequence[str]) -> optax.GradientTransformation:
         scale = {}
         for g in set(group):
             members = [leaf for leaf, k in zip(leaves, group, strict=True) if k == g]
-            scale[g] = jnp.minimum(1.0, limit / (optax.global_norm(members) + 1e-12))
+            scale[g] = jnp.minimum(1.0, limit / (optax.tree.norm(members) + 1e-12))
         return treedef.unflatten([leaf * scale[k] for leaf, k in zip(leaves, group, strict=True)])
 
     return optax.stateless(update)

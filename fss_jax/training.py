@@ -82,6 +82,7 @@ def make_train_step(
             episode.query_valid,
             kind=config.loss,
             foreground_weight=config.foreground_weight,
+            axis_name=AXIS,
         )
         loss += sum(jax.tree.leaves(updated.pop("losses", {})))
         counts = metrics.confusion(logits > 0, episode.query_mask, episode.query_valid)
@@ -100,7 +101,7 @@ def make_train_step(
         params = optax.apply_updates(state.params, updates)
         measured = {
             "loss": loss,
-            "grad_norm": optax.global_norm(grads),
+            "grad_norm": optax.tree.norm(grads),
             "counts": jax.lax.psum(counts, AXIS),
         }
         return TrainState(state.step + 1, params, extra, opt_state), measured

@@ -29,7 +29,7 @@ def get_config() -> ConfigDict:
     c.init_skip = ""  # leaves to leave fresh, patterns with commas between
 
     # Optimization.
-    c.steps = 1000  # updates / accumulate
+    c.steps = 1000  # updates x accumulate
     c.batch = 32  # episodes per step over all devices
     c.accumulate = 1  # steps averaged into one update
     c.loss = "mean"  # see losses.segmentation_loss
