@@ -87,6 +87,17 @@ _ALL = [
         source="arXiv 1907.12347 and its authors' script: first five support, next five queries",
     ),
     Protocol(
+        "fss_random",
+        rule="class_uniform",
+        episodes=1000,
+        seed=0,
+        score_size=224,
+        void="background",
+        queries=5,
+        metric="per_image",
+        source="ours: fss1000_paper's size and metric, episodes at random (fsCOCO, fsPASCAL)",
+    ),
+    Protocol(
         "hsnet_fss",
         rule="hsnet_fss",
         episodes=2400,

@@ -26,9 +26,10 @@ def first_images(items: Sequence[Item], shots: int, queries: int) -> Records:
 
     The recovered script takes the first five and the next five in directory order (protocols.md
     B.5), which depends on the disk; ours is by number. The queries are the same for every number of
-    shots up to five.
+    shots up to five; with more, the first ones become supports.
     """
     start = max(5, shots)
+    queries = max(1, queries + 5 - start)
     rows = [
         (c, m[:shots], m[start : start + queries])
         for c, m in _members(items, start + queries).items()

@@ -1,0 +1,85 @@
+"""Every config in fss_jax/configs: its names are known, its model builds, and it trains a step."""
+
+import importlib
+import pkgutil
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fss_jax import configs, imaging, models, protocols, training
+from fss_jax.bank import Bank
+from fss_jax.checkpoints import TrainState
+from fss_jax.configs import base
+from fss_jax.devices import AXIS
+from fss_jax.episodes import RULES
+from fss_jax.losses import LOSSES
+from fss_jax.optimizers import leaf_names, make_optimizer
+
+NAMES = sorted(m.name for m in pkgutil.iter_modules(configs.__path__) if m.name != "base")
+DEEP = ("fss1000_resnet101", "fss1000_inception")  # the trace of their gradient takes long
+
+
+def get(name):
+    return importlib.import_module(f"fss_jax.configs.{name}").get_config()
+
+
+def shapes(config, episodes=1):
+    side = config.query_size or 224
+    support = (episodes, config.shots, config.support_size, config.support_size)
+    return (*support, 3), support, (episodes, config.queries, side, side, 3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_config_is_known_in_all_its_names(name):
+    config = get(name)
+    assert set(config) == set(base.get_config())
+    assert config.loss in LOSSES and config.rule in RULES
+    assert config.model.get("preprocessing", "caffe") in imaging.PREPROCESSING
+    protocols.get(config.protocol)
+    protocols.get(config.val_protocol)
+    for setting in ("steps", "eval_every", "log_every"):
+        assert config[setting] % config.steps_per_dispatch == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_config_builds_its_model_and_trains_a_step(name):
+    """At full size, by shapes alone: nothing is computed."""
+    config = get(name)
+    model, optimizer = models.build_from(config), make_optimizer(config)
+    inputs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes(config)]
+    variables = jax.eval_shape(model.init, jax.random.key(0), *inputs)
+    params = variables.pop("params")
+    variables.pop("losses", None)
+    names = jax.tree.leaves(leaf_names(params))
+    for pattern in [*config.clip_groups, *(rule[0] for rule in config.lr_multipliers)]:
+        assert any(re.fullmatch(pattern, leaf) for leaf in names), f"{pattern} matches no leaf"
+
+    if name in DEEP:
+        assert jax.eval_shape(model.apply, {"params": params, **variables}, *inputs).ndim == 4
+        return
+    step = training.make_train_step(model, optimizer, config)
+    state = TrainState(jnp.int32(0), params, variables, jax.eval_shape(optimizer.init, params))
+    side = config.canvas
+    bank = Bank(
+        images=np.zeros((2, side, side, 3), np.uint8),
+        labels=np.zeros((2, side, side), np.uint8),
+        sizes=np.zeros((2, 2), np.int32),
+        item_image=np.zeros(2, np.int32),
+        item_value=np.zeros(2, np.int32),
+    )
+    support = jax.ShapeDtypeStruct((1, 1, config.shots), jnp.int32)
+    query = jax.ShapeDtypeStruct((1, 1, config.queries), jnp.int32)
+    arguments = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), state)
+    one_device = jax.vmap(step, in_axes=(0, None, None, None), axis_name=AXIS)
+    after, measured = jax.eval_shape(one_device, arguments, bank, support, query)
+    assert after.params == arguments.params and measured["loss"].shape == (1, 1)
+
+
+def test_the_release_has_its_published_number_of_parameters():
+    config = get("fss1000_release")
+    inputs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes(config)]
+    params = jax.eval_shape(models.build_from(config).init, jax.random.key(0), *inputs)["params"]
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 32_833_025  # protocols.md B.1
