@@ -69,7 +69,7 @@ def test_vgg_equals_the_reference(size, fields):
     net = VGG(**SMALL, **fields)
     x = images(2, *size, 3)
     variables = variables_of(net, x)
-    out, layers = jax.jit(net.apply)(variables, x)
+    out, layers = reference_layers.compiled(net.apply)(variables, x)
     tree = reference_layers.float64(variables)
     pad, stride = fields.get("pad", 1), fields.get("stride", 32)
     stats = tree.get("batch_stats")
@@ -85,7 +85,7 @@ def test_alexnet_equals_the_reference():
     net = AlexNet(**SMALL)
     x = images(2, 129, 160, 3)
     variables = variables_of(net, x)
-    out, _ = jax.jit(net.apply)(variables, x)
+    out, _ = reference_layers.compiled(net.apply)(variables, x)
     params = reference_layers.float64(variables["params"])
 
     y = np.float64(x)
@@ -112,9 +112,11 @@ def test_the_classifier_and_the_fcn_share_their_weights(network, window):
     x = images(1, 224, 224, 3)
     classifier, fcn = network(**SMALL), network(**SMALL, fc6_size=window)
     variables = variables_of(classifier, x)
-    one = jax.jit(classifier.apply)(variables, x)[0]
+    one = reference_layers.compiled(classifier.apply)(variables, x)[0]
     assert one.shape == (1, 1, 1, 10)
-    np.testing.assert_allclose(jax.jit(fcn.apply)(variables, x)[0], one, rtol=1e-5)
+    np.testing.assert_allclose(
+        reference_layers.compiled(fcn.apply)(variables, x)[0], one, rtol=1e-5
+    )
     assert jax.eval_shape(fcn.apply, variables, images(1, 320, 256, 3))[0].shape == (1, 4, 2, 10)
 
 
@@ -122,7 +124,7 @@ def test_leading_axes_are_a_batch():
     net = VGG(**SMALL, blocks=((1, 256), (1, 512)))
     x = images(2, 3, 16, 16, 3)
     variables = variables_of(net, x)
-    apply = jax.jit(net.apply)
+    apply = reference_layers.compiled(net.apply)
     out = apply(variables, x)[0]
     assert out.shape == (2, 3, 1, 1, 10)
     flat = apply(variables, x.reshape(6, 16, 16, 3))[0]
@@ -147,9 +149,9 @@ def test_bfloat16_computes_in_bfloat16_with_float32_parameters():
     shapes = jax.eval_shape(low.init, jax.random.key(0), x)
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype(jnp.float32)}
     variables = reference_layers.random_variables(shapes)
-    out = jax.jit(low.apply)(variables, x)[0]
+    out = reference_layers.compiled(low.apply)(variables, x)[0]
     assert out.dtype == jnp.bfloat16
-    expected = jax.jit(high.apply)(variables, x)[0]
+    expected = reference_layers.compiled(high.apply)(variables, x)[0]
     error = np.abs(out.astype(jnp.float32) - expected).max() / np.abs(expected).max()
     assert 0 < error < 0.05
 
