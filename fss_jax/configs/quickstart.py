@@ -23,10 +23,10 @@ def get_config() -> ConfigDict:
             "dropout": 0.0,
         }
     )
-    c.steps = 800
+    c.steps = 1000
     c.batch = 32
     c.steps_per_dispatch = 1  # a CPU gains nothing from more, and compiles each
     c.foreground_weight = 3.0
-    c.lr, c.schedule, c.warmup, c.clip = 1.2e-3, "cosine", 80, 1.0
-    c.eval_every = 400
+    c.lr, c.schedule, c.warmup, c.clip = 1.2e-3, "cosine", 100, 1.0
+    c.eval_every = 500
     return c
