@@ -158,7 +158,7 @@ class EpisodeSampler:
         for i, (image_id, _) in enumerate(items):
             by_image.setdefault(image_id, []).append(i)
         self._by_image = list(by_image.values())
-        self._epoch, self._order = -1, np.empty(0, np.int64)
+        self._walked = -1, np.empty(0, np.int64)  # an epoch and its order
 
     def records(self, start: int, count: int) -> Records:
         """The episodes at positions start .. start + count - 1."""
@@ -182,10 +182,11 @@ class EpisodeSampler:
 
     def _walk(self, position: int) -> int:
         epoch, offset = divmod(position, len(self.items))
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self._order = np.random.default_rng((self.seed, 1, epoch)).permutation(len(self.items))
-        return int(self._order[offset])
+        walked, order = self._walked
+        if epoch != walked:
+            order = np.random.default_rng((self.seed, 1, epoch)).permutation(len(self.items))
+            self._walked = epoch, order  # at once: a loader's threads share the sampler
+        return int(order[offset])
 
 
 def _items_by_class(items: Sequence[Item], needed: int) -> dict[int, list[int]]:

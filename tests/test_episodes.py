@@ -141,6 +141,28 @@ def test_every_epoch_of_the_shuffled_walk_visits_each_item_once():
     assert len({tuple(epoch) for epoch in query.tolist()}) == 5  # shuffled anew
 
 
+def test_draws_in_the_middle_of_another_s_shuffle_get_their_own_records(monkeypatch):
+    """The threads of a loader share a sampler: each may be interrupted while an epoch is shuffled."""
+    size = len(ITEMS)
+    alone = EpisodeSampler(ITEMS, shots=1, rule="shuffled_items", seed=3)
+    expected = alone.records(0, 3 * size).query[:, 0].tolist()
+    sampler = EpisodeSampler(ITEMS, shots=1, rule="shuffled_items", seed=3)
+    sampler.records(0, 1)
+    default_rng, between = np.random.default_rng, {}
+
+    def interrupted(key):
+        if key == (3, 1, 1) and not between:  # the shuffle of epoch 1
+            between.update(dict.fromkeys((size + 4, 3, 2 * size + 2)))
+            for position in between:
+                between[position] = sampler.records(position, 1).query[0, 0]
+        return default_rng(key)
+
+    monkeypatch.setattr(np.random, "default_rng", interrupted)
+    assert sampler.records(size, 1).query[0, 0] == expected[size]
+    assert len(between) == 3
+    assert between == {position: expected[position] for position in between}
+
+
 words = st.text("abcdefghij_0123456789", min_size=1, max_size=6)
 
 

@@ -1,12 +1,10 @@
 """Warps against SciPy's, labels against exact fractions, and the way back."""
 
-from fractions import Fraction
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import ndimage
+import reference_pixels
 
 from fss_jax import imaging
 
@@ -28,29 +26,11 @@ warp_label = jax.jit(imaging.warp_label, static_argnums=2)
 unwarp = jax.jit(imaging.unwarp, static_argnums=2)
 
 
-def source(size, out):
-    """Where scikit-image's resize looks: pixel centers on pixel centers."""
-    rows, cols = ((np.arange(out) + 0.5) * side / out - 0.5 for side in size)
-    return np.meshgrid(rows, cols, indexing="ij")
-
-
 @pytest.mark.parametrize("out", [16, 101])
 @pytest.mark.parametrize("size", SIZES)
 def test_warp_is_order_1_resize_with_a_constant_border(size, out):
     canvas, image = canvas_of(size)
-    expected = np.stack(
-        [
-            ndimage.map_coordinates(
-                image[..., c].astype(float),
-                source(size, out),
-                order=1,
-                mode="grid-constant",
-                cval=FILL[c],
-            )
-            for c in range(3)
-        ],
-        -1,
-    )
+    expected = reference_pixels.resize(image, out, FILL)
     np.testing.assert_allclose(
         warp(canvas, np.asarray(size), out, FILL), expected, rtol=0, atol=2e-3
     )
@@ -65,19 +45,14 @@ def test_warp_to_its_own_size_changes_nothing():
 def test_labels_take_the_pixel_that_holds_the_center(size, out):
     label = np.random.default_rng(1).integers(0, 256, (CANVAS, CANVAS)).astype(np.uint8)
 
-    def nearest(i, side):  # exact, so that a tie is a tie
-        return int(Fraction(2 * i + 1, 2) * side / out)
-
-    expected = [
-        [label[nearest(i, size[0]), nearest(j, size[1])] for j in range(out)] for i in range(out)
-    ]
+    expected = reference_pixels.resize_label(label[: size[0], : size[1]], out)
     np.testing.assert_array_equal(warp_label(label, np.asarray(size), out), expected)
 
 
 def test_ties_of_labels_do_not_depend_on_rounding():
     """Of 896 pixels shrunk to 96, float32 misses four centers that lie on a border."""
     label = np.broadcast_to(np.arange(896) % 251, (2, 896)).astype(np.uint8)
-    exact = [int(Fraction(2 * i + 1, 2) * 896 / 96) % 251 for i in range(96)]
+    exact = np.asarray(reference_pixels.nearest(896, 96)) % 251
     np.testing.assert_array_equal(warp_label(label, np.asarray([2, 896]), 96)[5], exact)
 
 
@@ -92,12 +67,7 @@ def test_inside_is_the_image_s_rectangle(size):
 def test_unwarp_repeats_the_edge_and_agrees_with_scipy(size):
     values = np.random.default_rng(2).normal(size=(16, 24)).astype(np.float32)
     back = np.asarray(unwarp(values, np.asarray(size), CANVAS))[: size[0], : size[1]]
-    rows, cols = (
-        (np.arange(side) + 0.5) * length / side - 0.5
-        for side, length in zip(size, values.shape, strict=True)
-    )
-    where = np.meshgrid(rows, cols, indexing="ij")
-    expected = ndimage.map_coordinates(values, where, order=1, mode="nearest")
+    expected = reference_pixels.stretch(values, size)
     np.testing.assert_allclose(back, expected, rtol=0, atol=1e-5)
 
 
