@@ -23,18 +23,20 @@ def run(main: Callable[[], None]) -> None:
     ValueError and OSError are what a user can cause (a bad setting, a missing file, a full disk);
     anything else is a bug and keeps its traceback. FSS_JAX_TRACEBACK=1 shows it for those, too.
     """
+
     def parse(argv: list[str]) -> list[str]:
         try:
             rest = flags.FLAGS(argv)
         # config_flags raises the latter for a --config.key that does not exist or has another type.
         except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-            fail(f"{error} (see --help)")
+            message = error.args[0] if isinstance(error, KeyError) else error  # not its repr
+            fail(f"{message} (see --help)")
         if len(rest) > 1:
             fail(f"unexpected argument {rest[1]!r}; options are written --name=value")
         return rest
 
     def guarded(_: list[str]) -> None:
-        _only_our_messages()
+        show_only_our_messages()
         try:
             main()
         except (ValueError, OSError) as error:
@@ -45,7 +47,7 @@ def run(main: Callable[[], None]) -> None:
     app.run(guarded, flags_parser=parse)
 
 
-def _only_our_messages() -> None:
+def show_only_our_messages() -> None:
     """Our log lines go to the terminal bare, the libraries' only if they are errors."""
     absl.logging.set_verbosity(absl.logging.ERROR)
     ours = logging.getLogger("fss_jax")
