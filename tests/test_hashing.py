@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import reference_layers
 import reference_oslsm as reference
 
 from fss_jax.models.hashing import ClassifierHash, WeightHash, draw
