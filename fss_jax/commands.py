@@ -50,6 +50,7 @@ def run(main: Callable[[], None]) -> None:
 def show_only_our_messages() -> None:
     """Our log lines go to the terminal bare, the libraries' only if they are errors."""
     absl.logging.set_verbosity(absl.logging.ERROR)
+    logging.getLogger("jax").setLevel(logging.WARNING)  # it tells of backends that are not there
     ours = logging.getLogger("fss_jax")
     ours.setLevel(logging.INFO)
     ours.propagate = False
