@@ -30,6 +30,7 @@ from jax import export
 from fss_jax import checkpoints, commands, models, protocols
 from fss_jax.evaluation import Geometry
 from fss_jax.weights import exported
+from fss_jax.weights.reading import need
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -72,13 +73,14 @@ def export_halves(
       support_size, query_size: sides of the square images, in pixels.
 
     Raises:
-      ValueError: a size that is none.
+      ValueError: a size that is none; flatbuffers is not installed.
     """
     if min(support_size, query_size) < 1:
         raise ValueError(
             f"sizes {support_size} and {query_size}: expected pixels; name --query_size for a "
             "protocol that scores images at their own size"
         )
+    need("flatbuffers", "export")
     b, k, q = export.symbolic_shape("b, k, q")
 
     def array(*shape):

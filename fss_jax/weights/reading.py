@@ -48,13 +48,13 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def need(module: str) -> ModuleType:
-    """Imports a library that only some formats need; ValueError says how to install it."""
+def need(module: str, extra: str = "weights") -> ModuleType:
+    """Imports a library of an optional extra; ValueError says how to install it."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError:
         name = module.partition(".")[0]
-        raise ValueError(f"this format needs {name}: pip install 'fss_jax[weights]'") from None
+        raise ValueError(f"this needs {name}: pip install 'fss_jax[{extra}]'") from None
 
 
 def sniff(path: Path) -> str:
