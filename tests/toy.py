@@ -36,11 +36,11 @@ def _draw(class_id: int, index: int, side: int) -> tuple[np.ndarray, np.ndarray]
     label = np.zeros((height, width), np.uint8)
     other = class_id % len(COLORS) + 1
     for name, corner in [(class_id, 0), (other, 1)][: 1 + index % 2]:
-        top = rng.integers(2, height // 2 - 10)
-        left = rng.integers(2, width // 2 - 10) + corner * (width // 2)
+        top = rng.integers(0, height // 2 - 10)
+        left = rng.integers(0, width // 2 - 10) + corner * (width // 2)
         image[top : top + 14, left : left + 12] = COLORS[name - 1]
         label[top : top + 14, left : left + 12] = VALUE + name
-    label[0, :3] = segmentation.VOID
+    label[-1, :3] = segmentation.VOID
     return image, label
 
 
