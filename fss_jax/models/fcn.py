@@ -57,7 +57,15 @@ def interpolation(size: int, cells: int, layout: Geometry, first_center: float) 
     """
     center = first_center + layout.stride * np.arange(cells)
     weight = np.maximum(0.0, 1.0 - np.abs(np.arange(size)[:, None] - center) / layout.stride)
-    return weight / weight.sum(1, keepdims=True) if layout.clamp else weight
+    total = weight.sum(1, keepdims=True)
+    if not layout.clamp:
+        return weight
+    if not total.all():
+        raise ValueError(
+            f"{cells} cells of {layout.stride} pixels do not reach over {size} pixels: this geometry "
+            "needs a backbone with more poolings than its stride"
+        )
+    return weight / total
 
 
 def upsample(
