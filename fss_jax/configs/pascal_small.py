@@ -31,10 +31,10 @@ def get_config() -> ConfigDict:
             "dropout": 0.0,
         }
     )
-    c.steps = 500
+    c.steps = 300
     c.batch = 16
     c.steps_per_dispatch = 1
-    c.lr, c.schedule, c.warmup, c.clip = 1.2e-3, "cosine", 50, 1.0
+    c.lr, c.schedule, c.warmup, c.clip = 1.2e-3, "cosine", 30, 1.0
     c.val_protocol = c.protocol = "oslsm_release"
-    c.eval_every, c.log_every, c.eval_batch = 250, 10, 8
+    c.eval_every, c.log_every, c.eval_batch = 150, 10, 8
     return c
