@@ -15,6 +15,8 @@ from tqdm import tqdm
 from fss_jax import imaging
 from fss_jax.datasets import Split
 
+VOIDS = ("background", "ignore")  # what void pixels count as, see `gather`
+
 
 @flax.struct.dataclass
 class Bank:
@@ -55,12 +57,18 @@ class Episode:
 
 
 def draw(split: Split, index: int, canvas: int) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-    """Decodes an image onto a canvas; one that is larger is shrunk, aspect ratio kept.
+    """Decodes an image of a split; see `lay`."""
+    return lay(*split.read(index), canvas)
+
+
+def lay(
+    rgb: UInt8[np.ndarray, "h w 3"], label: UInt8[np.ndarray, "h w"], canvas: int
+) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+    """Puts an image on a canvas; one that is larger is shrunk, aspect ratio kept.
 
     Returns:
       uint8 [canvas, canvas, 3], uint8 [canvas, canvas], (height, width) on the canvas.
     """
-    rgb, label = split.read(index)
     scale = canvas / max(label.shape)
     if scale < 1.0:
         height, width = (max(1, round(side * scale)) for side in label.shape)

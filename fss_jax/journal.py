@@ -13,6 +13,7 @@ from fss_jax import metrics
 from fss_jax.devices import first
 from fss_jax.episodes import EpisodeSampler
 from fss_jax.optimizers import learning_rate
+from fss_jax.report import write_text
 
 
 class NonFiniteLoss(ValueError):
@@ -28,9 +29,10 @@ class Journal:
     def __init__(self, workdir: Path, config: ConfigDict, start: int, sampler: EpisodeSampler):
         self.path, self.config, self.sampler = workdir / "metrics.jsonl", config, sampler
         if self.path.exists():  # drop what a killed run logged after its last checkpoint
-            lines = [json.loads(line) for line in self.path.read_text().splitlines()]
-            kept = [json.dumps(line) for line in lines if line["step"] <= start]
-            self.path.write_text("".join(line + "\n" for line in kept))
+            lines = self.path.read_text().splitlines(keepends=True)
+            whole = [line for line in lines if line.endswith("\n")]  # the last may be cut off
+            kept = [line for line in whole if json.loads(line)["step"] <= start]
+            write_text(self.path, "".join(kept))
         self.board = SummaryWriter(str(workdir / "tensorboard"))
         self.schedule = learning_rate(config)
         self.rows: list[dict] = []
@@ -51,8 +53,8 @@ class Journal:
           NonFiniteLoss: naming the step and its records.
         """
         measured = first(measured)
-        loss, norm = measured["loss"], measured["grad_norm"]
-        bad = np.flatnonzero(~(np.isfinite(loss) & np.isfinite(norm)))
+        loss, norm, size = (measured[name] for name in ("loss", "grad_norm", "param_norm"))
+        bad = np.flatnonzero(~(np.isfinite(loss) & np.isfinite(norm) & np.isfinite(size)))
         if len(bad):
             at = step - len(loss) + int(bad[0])
             batch = self.config.batch
@@ -62,8 +64,9 @@ class Journal:
                 for q, s in zip(listed.query, listed.support, strict=True)
             )
             raise NonFiniteLoss(
-                f"the loss became {loss[bad[0]]} at step {at} (gradient norm {norm[bad[0]]}); its "
-                f"records are positions {at * batch} to {at * batch + batch - 1}, first: {names}. "
+                f"the loss became {loss[bad[0]]} at step {at} (norm of the gradient {norm[bad[0]]}, of "
+                f"the parameters after it {size[bad[0]]}); its records are positions {at * batch} to "
+                f"{at * batch + batch - 1}, first: {names}. "
                 "The last finite checkpoint is kept; lower config.lr or set config.clip"
             )
         counts = measured["counts"].astype(np.int64)

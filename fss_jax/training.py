@@ -26,6 +26,7 @@ from fss_jax import (
     models,
     protocols,
     report,
+    settings,
     weights,
 )
 from fss_jax.checkpoints import TrainState
@@ -102,6 +103,7 @@ def make_train_step(
         measured = {
             "loss": loss,
             "grad_norm": optax.tree.norm(grads),
+            "param_norm": optax.tree.norm(params),
             "counts": jax.lax.psum(counts, AXIS),
         }
         return TrainState(state.step + 1, params, extra, opt_state), measured
@@ -118,21 +120,6 @@ def make_train_step(
         return state, jax.tree.map(lambda *values: jnp.stack(values), *measured)
 
     return steps
-
-
-def check(config: ConfigDict, devices: list[jax.Device]) -> None:
-    """Raises ValueError for settings that do not go together."""
-    for name in ("steps", "eval_every", "log_every"):
-        if config[name] % config.steps_per_dispatch:
-            raise ValueError(
-                f"config.{name} is {config[name]}, not a multiple of config.steps_per_dispatch "
-                f"({config.steps_per_dispatch}); change one of them"
-            )
-    total = len(devices) * jax.process_count()
-    if config.batch % total:
-        raise ValueError(
-            f"config.batch is {config.batch}, not a multiple of the {total} devices; change it"
-        )
 
 
 class Validation:
@@ -187,20 +174,25 @@ def train(config: ConfigDict, workdir: str | Path, device_count: int = 0) -> flo
     """
     workdir = Path(workdir)
     devices = local_devices(device_count)
-    check(config, devices)
+    settings.check(config, len(devices) * jax.process_count())
 
     split = datasets.open_split(config.dataset, config.train_split, config.data_dir)
     split = split.without_small(min_lattice_hits=config.min_lattice_hits)
     sampler = EpisodeSampler(
         split.items, shots=config.shots, queries=config.queries, rule=config.rule, seed=config.seed
     )
+    first_records = records_sha256(sampler.records(0, 1000))
     optimizer = make_optimizer(config)
 
     # Start order: 1. the workdir's own checkpoint, 2. --config.init (another workdir or foreign
     # weights), 3. from scratch. Preprocessing belongs to the weights and comes with them.
     resuming = bool(checkpoints.finished_steps(workdir))
     if resuming:
-        stored, _ = checkpoints.load_meta(checkpoints.checkpoint_folder(workdir, "latest"))
+        folder = checkpoints.checkpoint_folder(workdir, "latest")
+        stored, known = checkpoints.load_meta(folder)
+        settings.check_continues(
+            config, first_records, stored, known["first_records_sha256"], folder
+        )
         config.model.preprocessing = stored.model.preprocessing
     variables = init_variables(models.build_from(config), config)
     if config.init and not resuming:
@@ -214,7 +206,7 @@ def train(config: ConfigDict, workdir: str | Path, device_count: int = 0) -> flo
     meta = {
         "config": json.loads(config.to_json()),
         "dataset": split.name,
-        "first_records_sha256": records_sha256(sampler.records(0, 1000)),
+        "first_records_sha256": first_records,
     }
 
     with checkpoints.Checkpoints(workdir) as store, _stop_on_sigterm() as stopping:
@@ -273,5 +265,8 @@ def train(config: ConfigDict, workdir: str | Path, device_count: int = 0) -> flo
             journal.close()
             store.wait()
             batches.close()
-    report.training_curve(workdir)
+    if stop:
+        log.info("stopped and saved at step %d; the same command resumes", step)
+    if journal.path.exists():
+        report.training_curve(workdir)
     return miou
