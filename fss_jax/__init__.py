@@ -1,1 +1,14 @@
 """Few-shot segmentation in JAX: show a thing once, have it found in every other image."""
+
+from typing import Any
+
+__all__ = ["Segmenter"]
+
+
+def __getattr__(name: str) -> Any:
+    """`Segmenter` on demand: most commands of the package need not load it."""
+    if name == "Segmenter":
+        from fss_jax.predict import Segmenter
+
+        return Segmenter
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,320 @@
+"""Finds in any images what a few masked examples show:
+
+from fss_jax import Segmenter
+segmenter = Segmenter.from_checkpoint("runs/mine")
+segmenter.set_support(["a.jpg", "b.jpg"], ["a.png", "b.png"])
+for found in segmenter.predict(["c.jpg", "d.jpg"]):
+    found.mask, found.probability
+"""
+
+import collections
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.special
+from PIL import Image
+
+from fss_jax import bank as banks
+from fss_jax import checkpoints, models, pictures, protocols, tiles
+from fss_jax.bank import Bank
+from fss_jax.evaluation import Geometry
+from fss_jax.pictures import Source
+
+ONLY = "object"  # the name of a class that was given none
+TILE = 4096  # pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What was found in one image, at its original size, turned upright as its EXIF says.
+
+    Attributes:
+      masks: bool [H, W] of each class; classes may overlap.
+      probabilities: float32 [H, W] of each class, in 0..1, as the network puts it out.
+    """
+
+    masks: dict[str, np.ndarray]
+    probabilities: dict[str, np.ndarray]
+
+    @property
+    def mask(self) -> np.ndarray:
+        """The mask of the only class; ValueError with several."""
+        return self.masks[self._only()]
+
+    @property
+    def probability(self) -> np.ndarray:
+        """The probability of the only class; ValueError with several."""
+        return self.probabilities[self._only()]
+
+    @property
+    def label(self) -> np.ndarray:
+        """uint8 [H, W]: 0 background, i for the i-th class; the most probable one where they overlap."""
+        best = np.zeros(next(iter(self.masks.values())).shape, np.float32)
+        label = np.zeros(best.shape, np.uint8)
+        for i, (name, mask) in enumerate(self.masks.items(), 1):
+            probability = self.probabilities[name]
+            wins = mask & (probability > best)
+            label[wins], best[wins] = i, probability[wins]
+        return label
+
+    def confidence(self, name: str = ONLY) -> float:
+        """The IoU that a class's mask would have if its probabilities were true; 0 without a mask.
+
+        They are not: networks are surer of themselves than right. The order of images is what counts.
+        """
+        mask, probability = self.masks[name], self.probabilities[name]
+        inside = float(probability.sum(where=mask, dtype=np.float64))
+        union = float(mask.sum()) + float(probability.sum(where=~mask, dtype=np.float64))
+        return inside / union if mask.any() else 0.0
+
+    def _only(self) -> str:
+        if len(self.masks) > 1:
+            raise ValueError(f"there are several classes: use masks[{next(iter(self.masks))!r}]")
+        return next(iter(self.masks))
+
+
+class Segmenter:
+    """A trained method with the supports it was shown. Pixels take the path they took in training.
+
+    Compiled once per set of supports: whatever its size, an image goes to the device on one canvas.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        variables: Any,
+        geometry: Geometry,
+        *,
+        batch: int = 8,
+        tile: int = TILE,
+    ):
+        """Wraps a method; `from_checkpoint` is the usual way.
+
+        Args:
+          batch: canvases per call of the device.
+          tile: an image with a longer side (pixels) is cut into overlapping tiles of this side, so
+            that the network sees its details.
+
+        Raises:
+          ValueError: a batch or tile that is none.
+        """
+        if batch < 1 or tile < 16:
+            raise ValueError(f"batch {batch}, tile {tile}: expected at least 1 and 16 pixels")
+        self.geometry, self.batch, self.tile = geometry, batch, tile
+        self._variables = jax.device_put(variables)
+        self._tasks: dict[str, Any] = {}
+        self._digest = hashlib.sha256()
+
+        def condition(variables, images, labels, sizes):
+            rows = jnp.arange(len(images))[None]
+            episode = geometry.episode(_bank(images, labels, sizes), rows, rows[:, :1])
+            masks = episode.support_mask
+            task = model.apply(variables, episode.support_image, masks, method="condition")
+            return task, masks[0].any((1, 2))
+
+        def segment(variables, tasks, images, sizes):
+            rows = jnp.arange(len(images))[None]
+            labels = jnp.zeros(images.shape[:3], jnp.uint8)
+            query = geometry.episode(_bank(images, labels, sizes), rows[:, :1], rows).query_image
+            # XLA computes the features of the query, which all classes share, only once.
+            return {
+                name: model.apply(variables, task, query, method="segment")[0]
+                for name, task in tasks.items()
+            }
+
+        self._condition, self._segment = jax.jit(condition), jax.jit(segment)
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        workdir: str | Path,
+        checkpoint: str = "best",
+        *,
+        batch: int = 8,
+        tile: int = TILE,
+    ) -> "Segmenter":
+        """Loads what `train.py` made.
+
+        Args:
+          checkpoint: 'best', 'latest', or a step.
+          batch, tile: as for the constructor.
+
+        Raises:
+          FileNotFoundError: the workdir holds no such checkpoint.
+        """
+        folder = checkpoints.checkpoint_folder(workdir, checkpoint)
+        config, _ = checkpoints.load_meta(folder)
+        geometry = Geometry.of(config, protocols.get(config.protocol))
+        variables = checkpoints.load_variables(folder)
+        return cls(models.build_from(config), variables, geometry, batch=batch, tile=tile)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self._tasks)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all that decides a prediction: weights, supports, sizes."""
+        digest = self._digest.copy()
+        digest.update(repr((self.geometry, self.tile)).encode())
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self._variables):
+            digest.update(jax.tree_util.keystr(path).encode())
+            digest.update(np.ascontiguousarray(leaf).tobytes())
+        return digest.hexdigest()
+
+    def set_support(
+        self,
+        images: Source | Sequence[Source] | Mapping[str, tuple],
+        masks: Source | Sequence[Source] | None = None,
+    ) -> None:
+        """Shows the method one class, or several: a dict from class name to (images, masks).
+
+        The supports are encoded here, once; their order does not matter.
+
+        Args:
+          images: paths, Pillow pictures or arrays (see `pictures.read_image`), or the dict.
+          masks: as many, each of its image's size, in any encoding (see `pictures.read_mask`).
+
+        Raises:
+          FileNotFoundError, ValueError: something that cannot be read; no support; another number of
+            masks than of images; a mask of another size than its image, or without an object.
+        """
+        if isinstance(images, Mapping) == (masks is not None):
+            raise ValueError("give images and masks of one class, or one dict of several classes")
+        classes = images if isinstance(images, Mapping) else {ONLY: (images, masks)}
+        if not classes:
+            raise ValueError("no class to look for: the dict of supports is empty")
+        tasks, digest = {}, hashlib.sha256()
+        for name, (some_images, some_masks) in classes.items():
+            some_images, some_masks = listed(some_images), listed(some_masks)
+            digest.update(repr((name, len(some_images))).encode())
+            tasks[name] = self._encode(name, some_images, some_masks, digest)
+        self._tasks, self._digest = tasks, digest
+
+    def predict(self, images: Source | Sequence[Source]) -> list[Prediction]:
+        """Segments images, in order, each at its own size.
+
+        Raises:
+          FileNotFoundError, ValueError: no support was set; an image that cannot be read.
+        """
+        return list(self.stream(listed(images)))
+
+    def stream(self, images: Iterable[Source]) -> Iterator[Prediction]:
+        """`predict` for any number of images: one at a time is in memory at its full size."""
+        if not self._tasks:
+            raise ValueError("no support yet: call set_support first")
+        waiting: collections.deque[_Waiting] = collections.deque()
+        queue: list[tuple[_Waiting, np.ndarray, tuple[int, int]]] = []
+        for image in images:
+            rgb = pictures.read_image(image)
+            places = tiles.windows(rgb.shape[:2], self.tile)
+            waiting.append(_Waiting(rgb.shape[:2], len(places), []))
+            for place in places:
+                queue.append((waiting[-1], *self._lay(rgb[place])))
+                if len(queue) == self.batch:
+                    self._run(queue)
+                    queue.clear()
+            del rgb
+            while waiting and waiting[0].done:
+                yield self._finish(waiting.popleft())
+        if queue:
+            self._run(queue)
+        while waiting:
+            yield self._finish(waiting.popleft())
+
+    def _encode(self, name: str, images: list, masks: list, digest: Any) -> Any:
+        """A class's task on the device."""
+        if not images or len(images) != len(masks):
+            raise ValueError(
+                f"class {name!r} has {len(images)} images and {len(masks)} masks; expected one mask "
+                "for each image, and at least one"
+            )
+        rows, shown = [], []
+        for i, (image, mask) in enumerate(zip(images, masks, strict=True), 1):
+            rgb, label = pictures.read_image(image), pictures.read_mask(mask)
+            what = mask if isinstance(mask, str | Path) else f"mask {i} of class {name!r}"
+            if label.shape != rgb.shape[:2]:
+                raise ValueError(
+                    f"{what} is {label.shape[1]} x {label.shape[0]}, its image {rgb.shape[1]} x "
+                    f"{rgb.shape[0]}; they must be equal"
+                )
+            if not label.any():
+                raise ValueError(f"{what} is empty: no pixel is the object")
+            rows.append(self._lay(rgb, label.astype(np.uint8)))
+            shown.append(what)
+            for array in rows[-1][:2]:
+                digest.update(np.ascontiguousarray(array).tobytes())
+        canvases, labels, sizes = (np.stack(column) for column in zip(*rows, strict=True))
+        task, seen = self._condition(self._variables, canvases, labels, sizes.astype(np.int32))
+        if not np.all(seen):
+            raise ValueError(
+                f"{shown[int(np.argmin(seen))]} has an object too small to be seen at the "
+                f"{self.geometry.support_size} pixels of this network; crop its image"
+            )
+        return task
+
+    def _lay(self, rgb: np.ndarray, label: np.ndarray | None = None) -> tuple:
+        """A canvas (and that of a label map, if there is one) and the true size on it."""
+        drawn = banks.lay(
+            rgb, np.zeros(rgb.shape[:2], np.uint8) if label is None else label, self.geometry.canvas
+        )
+        return drawn if label is not None else (drawn[0], drawn[2])
+
+    def _run(self, queue: list) -> None:
+        """Hands each queued canvas's logits to its image. The call's surplus rows are dropped."""
+        rows = np.minimum(np.arange(self.batch), len(queue) - 1)
+        images = np.stack([queue[row][1] for row in rows])
+        sizes = np.asarray([queue[row][2] for row in rows], np.int32)
+        logits = jax.device_get(self._segment(self._variables, self._tasks, images, sizes))
+        for row, (image, _, (height, width)) in enumerate(queue):
+            # A network that saw the whole canvas says something of the image in its corner only.
+            inside = (
+                (slice(None), slice(None)) if self.geometry.query_size else np.s_[:height, :width]
+            )
+            image.logits.append({name: values[row][inside] for name, values in logits.items()})
+
+    def _finish(self, image: "_Waiting") -> Prediction:
+        masks, probabilities = {}, {}
+        for name in self._tasks:
+            logits = tiles.blend([maps[name] for maps in image.logits], image.shape, self.tile)
+            masks[name] = logits > 0
+            probabilities[name] = scipy.special.expit(logits, out=logits)
+        return Prediction(masks, probabilities)
+
+
+@dataclasses.dataclass
+class _Waiting:
+    """An image whose tiles are on their way: its shape and what came back, small."""
+
+    shape: tuple[int, int]
+    count: int
+    logits: list[dict[str, np.ndarray]]
+
+    @property
+    def done(self) -> bool:
+        return len(self.logits) == self.count
+
+
+def _bank(images: Any, labels: Any, sizes: Any) -> Bank:
+    """Canvases of one class, so that training's own gather cuts out what the method sees."""
+    rows = jnp.arange(len(images))
+    return Bank(images, labels, sizes, rows, jnp.ones_like(rows))
+
+
+def listed(sources: Source | Sequence[Source]) -> list[Source]:
+    """One picture or several as a list; an array [N, h, w] or [N, h, w, c] of masks or images, too.
+
+    An array of three axes is one picture if its last axis has the length of colors.
+    """
+    if isinstance(sources, str | Path | Image.Image):
+        return [sources]
+    if isinstance(sources, np.ndarray):
+        one = sources.ndim == 2 or (sources.ndim == 3 and sources.shape[-1] in (1, 3, 4))
+        return [sources] if one else list(sources)
+    return list(sources)
