@@ -1,10 +1,12 @@
-# `make quickstart` trains, evaluates and pictures a small model; `make test` runs the suite.
+# `make quickstart` trains, evaluates and pictures a small model; `make test` runs the suite;
+# `make toy` runs every experiment and the quickstart's commands in two steps each.
 PYTHON ?= python3
 VENV ?= .venv
 SEED ?= 0
 RUN ?= runs/quickstart
 BIN = $(VENV)/bin
 DATA ?= data
+TOY ?= runs/toy
 
 .PHONY: install quickstart test lint toy format clean
 
@@ -21,6 +23,18 @@ quickstart: install
 		--config.seed=$(SEED) --config.data_dir=$(DATA)
 	$(BIN)/python evaluate.py --workdir $(RUN)
 	@echo "See $(RUN)/results and $(RUN)/training_curve.png"
+
+toy: install
+	rm -rf $(TOY)
+	$(BIN)/python -m fss_jax.experiments all --toy --data_dir $(TOY)/data --workdir $(TOY)
+	$(BIN)/python train.py --config fss_jax/configs/quickstart.py --workdir $(TOY)/quickstart \
+		--config.data_dir=$(TOY)/data --config.dataset=fss_glyphs/tiny-classes-12 \
+		--config.steps=4 --config.warmup=1 --config.batch=4 --config.eval_every=4 \
+		--config.log_every=2 --config.val_episodes=8
+	$(BIN)/python evaluate.py --workdir $(TOY)/quickstart --episodes 8
+	$(BIN)/python evaluate.py --workdir $(TOY)/quickstart --exhaustive
+	$(BIN)/python -m fss_jax.refine --workdir $(TOY)/quickstart \
+		--class glyph_dejavusans_bold_0031 --rounds 2
 
 test: install
 	$(BIN)/python -m pytest -n 2

@@ -1,6 +1,8 @@
 """Scores a trained workdir: python evaluate.py --workdir runs/mine --protocol oslsm_release --shots 5
 
-Writes WORKDIR/results/PROTOCOL_Kshot.json, .md and .png (best, median and worst episodes).
+Writes WORKDIR/results/PROTOCOL_Kshot.json, .md and .png (best, median and worst episodes). With
+--exhaustive it scores every (support, query) pair instead: results/exhaustive_1shot.json, .md and
+.png (the best and the worst support of some classes).
 """
 
 from pathlib import Path
@@ -20,14 +22,34 @@ ITEMS = flags.DEFINE_string("items", None, "a file of IMAGE CLASS lines instead 
 CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, latest, or a step")
 EPISODES = flags.DEFINE_integer("episodes", None, "only the first so many records")
 TRIVIAL = flags.DEFINE_boolean("trivial", True, "score the trivial predictors, too")
+EXHAUSTIVE = flags.DEFINE_boolean("exhaustive", False, "every pair of images, 1-shot, no sampling")
+CANVAS = flags.DEFINE_integer(
+    "canvas", None, "pixels; for a dataset of larger images than trained on"
+)
 DEVICES = flags.DEFINE_integer("devices", 0, "devices of this process to use; 0 = all")
 flags.mark_flag_as_required("workdir")
 
 
 def main() -> None:
-    from fss_jax import results
+    from fss_jax import pair_results, results
 
     commands.use_compilation_cache()
+    if EXHAUSTIVE.value:
+        unused = [f.name for f in (SHOTS, RECORDS, EPISODES) if f.value is not None]
+        if unused and (unused != ["shots"] or SHOTS.value != 1):
+            raise ValueError(f"--exhaustive scores every 1-shot pair; leave out --{unused[0]}")
+        pairs = pair_results.evaluate(
+            WORKDIR.value,
+            protocol=PROTOCOL.value,
+            split=SPLIT.value,
+            dataset=DATASET.value,
+            data_dir=DATA_DIR.value,
+            items_file=ITEMS.value and Path(ITEMS.value),
+            checkpoint=CHECKPOINT.value,
+            canvas=CANVAS.value,
+        )
+        print(pair_results.table(pairs))
+        return
     result = results.evaluate(
         WORKDIR.value,
         protocol=PROTOCOL.value,
@@ -41,6 +63,7 @@ def main() -> None:
         episodes=EPISODES.value,
         trivial=TRIVIAL.value,
         device_count=DEVICES.value,
+        canvas=CANVAS.value,
     )
     print(results.result_table(result))
 

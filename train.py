@@ -11,6 +11,9 @@ from fss_jax import commands
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "experiment, a file in fss_jax/configs")
 WORKDIR = flags.DEFINE_string("workdir", None, "folder for checkpoints, logs and pictures")
+INIT_FROM = flags.DEFINE_string(
+    "init_from", None, "another workdir, whose parameters to start from"
+)
 DEVICES = flags.DEFINE_integer("devices", 0, "devices of this process to use; 0 = all")
 flags.mark_flags_as_required(["config", "workdir"])
 
@@ -19,6 +22,8 @@ def main() -> None:
     from fss_jax import training
 
     commands.use_compilation_cache()
+    if INIT_FROM.value:
+        CONFIG.value.init = f"workdir:{INIT_FROM.value}"
     training.train(CONFIG.value, WORKDIR.value, DEVICES.value)
 
 

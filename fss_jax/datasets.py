@@ -30,6 +30,7 @@ class Split:
       item_area: int32 [M], pixels of the class in the image.
       item_lattice_hits: int32 [M], points of OSLSM's stride-32 lattice on it (protocols.md A.2).
       source: the TFDS data source, which gives undecoded bytes.
+      super_categories: name by class id, where the dataset has them (FSS-1000's twelve).
     """
 
     name: str
@@ -42,6 +43,7 @@ class Split:
     item_area: np.ndarray
     item_lattice_hits: np.ndarray
     source: Sequence
+    super_categories: dict[int, str] = dataclasses.field(default_factory=dict)
 
     def take(self, keep: np.ndarray) -> "Split":
         """The same images with only the items `keep` (indices, in the order wanted)."""
@@ -143,10 +145,15 @@ def open_split(dataset: str, split: str, data_dir: str | Path) -> Split:
         known = ", ".join(builder.info.splits)
         raise ValueError(f"{dataset} has no split {split!r}; it has: {known}")
     source = builder.as_data_source(split, decoders=RAW)
-    rows = []
+    features = builder.info.features
+    super_feature = features["super_category"] if "super_category" in features else None
+    rows, super_categories = [], {}
     for i in range(len(source)):
         example = source[i]
         rows.append((example["image_id"].decode(), i, example["objects"]))
+        if super_feature:  # FSS-1000: one class an image
+            name = super_feature.names[int(example["super_category"])]
+            super_categories |= {int(c): name for c in example["objects"]["class_id"]}
     rows.sort(key=lambda row: row[0])
     items, columns = [], []
     for n, (image_id, _, found) in enumerate(rows):
@@ -165,4 +172,5 @@ def open_split(dataset: str, split: str, data_dir: str | Path) -> Split:
         item_area=table[:, 2],
         item_lattice_hits=table[:, 3],
         source=source,
+        super_categories=super_categories,
     )

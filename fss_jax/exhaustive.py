@@ -63,7 +63,10 @@ def score_pairs(
 
         logits = jax.vmap(one)(tasks)
         logits = geometry.to_score(logits, jnp.repeat(episode.query_size, len(logits), axis=0))
-        return confusion(logits > 0, episode.query_mask, episode.query_valid)[:, 0]
+        truth = (
+            jnp.broadcast_to(x, logits.shape) for x in (episode.query_mask, episode.query_valid)
+        )
+        return confusion(logits > 0, *truth)[:, 0]
 
     pairs = []
     class_of = np.asarray([class_id for _, class_id in split.items])
@@ -83,12 +86,25 @@ def score_pairs(
     return pairs
 
 
-def expected_miou(pairs: list[ClassPairs]) -> float:
-    """Mean over classes of the IoU pooled over all pairs of the class."""
-    return float(np.mean([iou(p.counts.sum((0, 1))) for p in pairs]))
+def _score(counts: np.ndarray, metric: str) -> float:
+    """The score of one class from the counts [N, 4] of its episodes (see `metrics.score`)."""
+    return float(iou(counts.sum(0)) if metric == "pooled" else iou(counts).mean())
 
 
-def sampled_spread(pairs: list[ClassPairs], episodes: int, seed: int = 0) -> tuple[float, float]:
+def class_score(pairs: ClassPairs, metric: str = "pooled") -> float:
+    """The score of a class over all its pairs: what a list of episodes estimates."""
+    apart = ~np.eye(len(pairs.items), dtype=bool)
+    return _score(pairs.counts[apart], metric)
+
+
+def expected_miou(pairs: list[ClassPairs], metric: str = "pooled") -> float:
+    """Mean over classes of `class_score`."""
+    return float(np.mean([class_score(p, metric) for p in pairs]))
+
+
+def sampled_spread(
+    pairs: list[ClassPairs], episodes: int, seed: int = 0, metric: str = "pooled"
+) -> tuple[float, float]:
     """The 95% range of mIoU over random lists of that many episodes.
 
     Each list walks over all items without replacement and draws each support uniformly among the
@@ -108,7 +124,7 @@ def sampled_spread(pairs: list[ClassPairs], episodes: int, seed: int = 0) -> tup
                 continue
             rows = rng.integers(len(p.items) - 1, size=len(columns))
             rows += rows >= columns  # any but the query itself
-            ious.append(iou(p.counts[rows, columns].sum(0)))
+            ious.append(_score(p.counts[rows, columns], metric))
         scores.append(np.mean(ious))
     low, high = np.percentile(scores, [2.5, 97.5])
     return float(low), float(high)

@@ -107,7 +107,7 @@ def score(
         draws[:, c] = rng.multinomial(n, np.full(n, 1 / n), BOOTSTRAP_DRAWS) @ sums
     class_draws, fb_draws = class_score(draws), fb_iou(draws[..., :4].sum(1))
 
-    def interval(draws: np.ndarray, estimate: np.ndarray) -> np.ndarray:
+    def interval(draws: np.ndarray, estimate: np.ndarray | np.floating) -> np.ndarray:
         # A ratio of few clusters is biased upwards under resampling: take the bias off.
         return np.percentile(draws - draws.mean(0) + estimate, [2.5, 97.5], axis=0).T
 

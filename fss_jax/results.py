@@ -1,9 +1,5 @@
 """Evaluating a workdir: from its checkpoint to a result file, a table and a picture sheet."""
 
-import datetime
-import importlib.metadata
-import shlex
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from fss_jax import bank as banks
-from fss_jax import checkpoints, datasets, evaluation, metrics, models, protocols, report
-from fss_jax.devices import describe, local_devices, replicate
+from fss_jax import breakdown, evaluation, metrics, report
+from fss_jax.devices import local_devices, replicate
 from fss_jax.episodes import Records, parse_records, records_sha256
 from fss_jax.metrics import Scores
+from fss_jax.runs import open_run, provenance, provenance_line
 
 
 def evaluate(
@@ -31,8 +28,12 @@ def evaluate(
     episodes: int | None = None,
     trivial: bool = True,
     device_count: int = 0,
+    canvas: int | None = None,
 ) -> dict:
     """Scores a checkpoint and writes WORKDIR/results/PROTOCOL_Kshot.{json,md,png}.
+
+    A dataset or split other than the config's comes first in the files' names. With super-categories
+    (FSS-1000) there is a bar chart of them, too: ..._super_categories.png.
 
     Arguments left out are the config's (see evaluate.py for their meaning).
 
@@ -43,15 +44,18 @@ def evaluate(
       ValueError, FileNotFoundError: a checkpoint, dataset, protocol or list that is not there or
         does not fit; one line each.
     """
-    workdir = Path(workdir)
-    folder = checkpoints.checkpoint_folder(workdir, checkpoint)
-    config, _ = checkpoints.load_meta(folder)
-    chosen = protocols.get(protocol or config.protocol)
-    shots = shots or config.shots
-    data = datasets.open_split(
-        dataset or config.dataset, split or config.test_split, data_dir or config.data_dir
+    run = open_run(
+        workdir,
+        protocol=protocol,
+        split=split,
+        dataset=dataset,
+        data_dir=data_dir,
+        items_file=items_file,
+        checkpoint=checkpoint,
+        canvas=canvas,
     )
-    data = data.with_items(items_file) if items_file else chosen.filter(data)
+    config, chosen, data = run.config, run.protocol, run.data
+    shots = shots or config.shots
     if records_file:
         records = parse_records(records_file.read_text(), data.items)
         shots = records.support.shape[1]
@@ -60,11 +64,9 @@ def evaluate(
     records = records[: episodes or len(records)]
 
     devices = local_devices(device_count)
-    model = models.build_from(config)
-    variables = checkpoints.load_variables(folder)
     evaluator = evaluation.Evaluator(
-        model,
-        evaluation.Geometry.of(config, chosen),
+        run.model,
+        run.geometry,
         devices,
         batch=config.eval_batch,
         with_trivial=trivial,
@@ -72,7 +74,7 @@ def evaluate(
     bank = banks.load_bank(data, config.canvas)
     before = time.perf_counter()
     counts = evaluator.counts(
-        replicate(variables, devices), replicate(bank, devices), records, progress="evaluate"
+        replicate(run.variables, devices), replicate(bank, devices), records, progress="evaluate"
     )
     seconds = time.perf_counter() - before
     scores = {
@@ -80,28 +82,31 @@ def evaluate(
         for name, c in counts.items()
     }
     result = {
-        "method": config.method,
-        "dataset": dataset or config.dataset,
-        "split": split or config.test_split,
-        "protocol": chosen.name,
+        **run.facts(),
         "shots": shots,
         "episodes": len(records),
         "records_sha256": records_sha256(records),
-        "checkpoint_step": int(folder.name),
         **_fields(scores.pop("method"), data.class_names),
         "trivial": {name: s.miou for name, s in scores.items()} or None,
         "trivial_ci95": {name: s.miou_ci95 for name, s in scores.items()} or None,
-        "device": describe(),
-        "versions": {name: importlib.metadata.version(name) for name in ("jax", "flax", "numpy")},
-        "date": datetime.date.today().isoformat(),
-        "command": shlex.join(["python", *sys.argv]),
+        **provenance(),
         "seconds": seconds,
         "episodes_per_second": len(records) / seconds,
     }
-    stem = workdir / "results" / f"{chosen.name}_{shots}shot"
+    stem = run.result(f"{chosen.name}_{shots}shot")
+    flat = evaluation.flat_counts(counts["method"], records, data.item_image)
+    if chosen.metric == "per_image" or data.super_categories:
+        result["shares"] = breakdown.image_shares(flat[0])
+    if data.super_categories:
+        table = breakdown.by_super_category(*flat, chosen.metric, data.super_categories)
+        result["super_categories"] = table
+        title = f"{config.method}, {run.dataset}, {shots}-shot"
+        breakdown.bar_chart(stem.with_name(f"{stem.name}_super_categories.png"), table, title)
     report.write_json(stem.with_suffix(".json"), result)
     report.write_text(stem.with_suffix(".md"), result_table(result))
-    _picture(stem.with_suffix(".png"), evaluator, variables, bank, records, counts["method"], data)
+    _picture(
+        stem.with_suffix(".png"), evaluator, run.variables, bank, records, counts["method"], data
+    )
     return result
 
 
@@ -173,11 +178,11 @@ def result_table(result: dict) -> str:
             f"| {name} | {percent(entry['iou'])} | {interval(entry['ci95'])} | {entry['episodes']} |"
             for name, entry in classes.items()
         ]
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    lines += breakdown.markdown(result)
     lines += [
         "",
         f"{result['episodes']} episodes, records sha256 `{result['records_sha256']}`, checkpoint step "
-        f"{result['checkpoint_step']}; {result['device']}; {versions}; {result['date']}; "
+        f"{result['checkpoint_step']}; {provenance_line(result)}; "
         f"{result['seconds']:.1f} s ({result['episodes_per_second']:.1f} episodes/s).",
         "",
         f"`{result['command']}`",

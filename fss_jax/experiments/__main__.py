@@ -1,0 +1,41 @@
+"""Runs an experiment: python -m fss_jax.experiments fss_table5 --data_dir data --workdir runs
+
+Trains what is missing, resumes what was stopped, scores what has no score yet, and writes
+WORKDIR/NAME.md: ours beside the published numbers. `all` runs every experiment. --toy runs the whole
+of it within a minute or so, on a few glyph classes with tiny networks: its numbers mean nothing.
+"""
+
+import argparse
+from pathlib import Path
+
+from fss_jax import commands, experiments
+from fss_jax.experiments import runner, toy
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m fss_jax.experiments",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", help=f"all, {', '.join(experiments.EXPERIMENTS)}")
+    parser.add_argument("--data_dir", default="data", help="where datasets were prepared")
+    parser.add_argument("--workdir", type=Path, default=Path("runs"), help="one folder a training")
+    parser.add_argument("--toy", action="store_true", help="tiny, to see that it runs")
+    arguments = parser.parse_args(argv)
+    try:
+        chosen = experiments.get(arguments.name)
+        commands.show_only_our_messages()
+        commands.use_compilation_cache()
+        if arguments.toy:
+            toy.prepare(arguments.data_dir)
+        for name, experiment in chosen:
+            if arguments.toy:
+                experiment = toy.shrink(experiment)
+            print(runner.run(name, experiment, arguments.data_dir, arguments.workdir))
+    except (ValueError, OSError) as error:
+        commands.fail(error)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Any experiment at toy size: the same trainings and scores, on a few glyphs, in two steps each."""
+
+import dataclasses
+import importlib
+
+import jax
+
+from data_builders.prepare import prepare as prepare_dataset
+from fss_jax.experiments.runner import Experiment, Scoring, Training
+
+CLASSES = 12
+DATASET = f"fss_glyphs/tiny-classes-{CLASSES}"
+SIDE = 64  # pixels; the relation network's encoder halves it five times
+MODEL = {
+    "relation": {"width": 1 / 32},
+    "oslsm": {"width": 1 / 32, "hidden": 256},
+}
+SETTINGS = {
+    "dataset": DATASET,
+    "canvas": SIDE,
+    "support_size": SIDE,
+    "query_size": SIDE,
+    "train_split": "train",
+    "val_split": "val",
+    "min_lattice_hits": 0,
+    "init": "",
+    "init_skip": "",
+    "batch": 2,
+    "accumulate": 1,
+    "steps": 2,
+    "steps_per_dispatch": 1,
+    "eval_every": 2,
+    "log_every": 1,
+    "val_protocol": "uniform",
+    "val_episodes": 4,
+    "eval_batch": 4,
+}
+
+
+def prepare(data_dir: str) -> None:
+    """Makes the few glyph classes, unless they are there; and lets XLA compile fast, not well."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    prepare_dataset("fss_glyphs", "tiny", data_dir, options={"classes": CLASSES})
+
+
+def shrink(experiment: Experiment) -> Experiment:
+    """The experiment with `SETTINGS`, tiny models, and four episodes a score."""
+    return dataclasses.replace(
+        experiment,
+        title=f"{experiment.title} (toy run: these numbers mean nothing)",
+        trainings=tuple(map(_training, experiment.trainings)),
+        scorings=tuple(map(_scoring, experiment.scorings)),
+    )
+
+
+def _training(training: Training) -> Training:
+    module = importlib.import_module(f"fss_jax.configs.{training.config}")
+    method = training.changes.get("method", module.get_config().method)
+    fields = {f"model.{key}": value for key, value in MODEL[method].items()}
+    settings = {
+        key: value for key, value in SETTINGS.items() if not (key == "init" and training.start)
+    }
+    return dataclasses.replace(training, changes={**training.changes, **settings, **fields})
+
+
+def _scoring(scoring: Scoring) -> Scoring:
+    settings = {
+        **scoring.settings,
+        "dataset": DATASET,
+        "split": "test",
+        "canvas": None,
+        "episodes": 4,
+        "trivial": False,
+    }
+    # OSLSM's lists drop small objects, and 64 pixels hold no large ones.
+    if settings.get("protocol", "").startswith("oslsm"):
+        settings["protocol"] = "uniform"
+    return dataclasses.replace(scoring, settings=settings)

@@ -1,0 +1,114 @@
+"""What every command that uses a trained workdir opens first: checkpoint, model, protocol, data."""
+
+import dataclasses
+import datetime
+import importlib.metadata
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+from ml_collections import ConfigDict
+
+from fss_jax import checkpoints, datasets, evaluation, models, protocols
+from fss_jax.datasets import Split
+from fss_jax.devices import describe
+from fss_jax.protocols import Protocol
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A checkpoint of a workdir, ready to be applied to a split under a protocol.
+
+    Attributes:
+      step: of the checkpoint.
+      dataset, split: their names.
+      data: the split, filtered as the protocol says.
+      elsewhere: the dataset's name if it is not the one the config trained on, for file names.
+    """
+
+    workdir: Path
+    step: int
+    config: ConfigDict
+    protocol: Protocol
+    dataset: str
+    split: str
+    data: Split
+    model: nn.Module
+    variables: Mapping[str, Any]
+
+    @property
+    def geometry(self) -> evaluation.Geometry:
+        return evaluation.Geometry.of(self.config, self.protocol)
+
+    @property
+    def elsewhere(self) -> str:
+        same = self.dataset == self.config.dataset and self.split == self.config.test_split
+        return "" if same else f"{self.dataset}_{self.split}".replace("/", "_") + "_"
+
+    def result(self, name: str) -> Path:
+        """WORKDIR/results/NAME without an ending; another dataset than the config's is named, too."""
+        return self.workdir / "results" / f"{self.elsewhere}{name}"
+
+    def facts(self) -> dict:
+        """What every result file says of the method and the data."""
+        return {
+            "method": self.config.method,
+            "dataset": self.dataset,
+            "split": self.split,
+            "protocol": self.protocol.name,
+            "checkpoint_step": self.step,
+        }
+
+
+def open_run(
+    workdir: str | Path,
+    *,
+    protocol: str | None = None,
+    split: str | None = None,
+    dataset: str | None = None,
+    data_dir: str | None = None,
+    items_file: Path | None = None,
+    checkpoint: str = "best",
+    canvas: int | None = None,
+) -> Run:
+    """Opens a workdir; arguments left out are its config's (evaluate.py explains them).
+
+    Raises:
+      ValueError, FileNotFoundError: a checkpoint, dataset, protocol or list that is not there.
+    """
+    folder = checkpoints.checkpoint_folder(workdir, checkpoint)
+    config, _ = checkpoints.load_meta(folder)
+    config.canvas = canvas or config.canvas
+    chosen = protocols.get(protocol or config.protocol)
+    dataset, split = dataset or config.dataset, split or config.test_split
+    data = datasets.open_split(dataset, split, data_dir or config.data_dir)
+    return Run(
+        workdir=Path(workdir),
+        step=int(folder.name),
+        config=config,
+        protocol=chosen,
+        dataset=dataset,
+        split=split,
+        data=data.with_items(items_file) if items_file else chosen.filter(data),
+        model=models.build_from(config),
+        variables=checkpoints.load_variables(folder),
+    )
+
+
+def provenance() -> dict:
+    """Device, versions, date and command of a result."""
+    return {
+        "device": describe(),
+        "versions": {name: importlib.metadata.version(name) for name in ("jax", "flax", "numpy")},
+        "date": datetime.date.today().isoformat(),
+        "command": shlex.join(["python", *sys.argv]),
+    }
+
+
+def provenance_line(result: Mapping) -> str:
+    """Device, versions and date of a result as text."""
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    return f"{result['device']}; {versions}; {result['date']}"
