@@ -1,0 +1,32 @@
+"""A workdir of the toy config that holds a checkpoint, without any training."""
+
+import json
+from pathlib import Path
+
+import jax.numpy as jnp
+import toy
+
+from fss_jax import checkpoints, models, training
+from fss_jax.checkpoints import TrainState
+from fss_jax.optimizers import make_optimizer
+
+
+def save(folder: Path, **changes) -> Path:
+    """Writes data and a checkpoint of fresh variables under `folder`; returns the workdir.
+
+    Args:
+      changes: config settings, 'model' among them replaces single fields.
+    """
+    config = toy.get_config()
+    config.data_dir = str(folder / "data")
+    config.dataset = toy.prepare(folder / "data")
+    config.model.update(changes.pop("model", {}))
+    config.update(changes)
+    variables = training.init_variables(models.build_from(config), config)
+    params = variables.pop("params")
+    state = TrainState(jnp.int32(0), params, variables, make_optimizer(config).init(params))
+    workdir = folder / "run"
+    with checkpoints.Checkpoints(workdir) as store:
+        store.save(state, {"config": json.loads(config.to_json())}, 0.5)
+        store.wait()
+    return workdir
