@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import io
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from fss_jax.episodes import Item
+
+log = logging.getLogger(__name__)
 
 RAW = {name: tfds.decode.SkipDecoding() for name in ("image", "label")}
 
@@ -60,6 +63,22 @@ class Split:
         """Drops items whose object is too small for a protocol."""
         keep = (self.item_area >= min_area) & (self.item_lattice_hits >= min_lattice_hits)
         return self if keep.all() else self.take(np.flatnonzero(keep))
+
+    def without_rare(self, needed: int) -> "Split":
+        """Drops the classes that have fewer than `needed` items, and says which.
+
+        For a part of a dataset: a full one's protocol wants all of its classes.
+        """
+        class_id = np.asarray([class_id for _, class_id in self.items])
+        found, count = np.unique(class_id, return_counts=True)
+        rare = found[count < needed]
+        if not len(rare):
+            return self
+        names = ", ".join(
+            f"{self.class_names[c]} ({n})" for c, n in zip(rare, count[count < needed], strict=True)
+        )
+        log.warning("%s: left out, having fewer than %d images: %s", self.name, needed, names)
+        return self.take(np.flatnonzero(~np.isin(class_id, rare)))
 
     def with_items(self, path: Path) -> "Split":
         """Takes exactly the items of a text file of `IMAGE CLASS` lines, instead of any filter.

@@ -60,6 +60,8 @@ def evaluate(
         records = parse_records(records_file.read_text(), data.items)
         shots = records.support.shape[1]
     else:
+        if config.drop_rare_classes:
+            data = data.without_rare(shots + chosen.queries)
         records = chosen.records(data, shots)
     records = records[: episodes or len(records)]
 

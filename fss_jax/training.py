@@ -122,13 +122,18 @@ def make_train_step(
     return steps
 
 
+def _usable(split: datasets.Split, config: ConfigDict) -> datasets.Split:
+    """The split, without the classes that no episode can be drawn of if the config says so."""
+    return split.without_rare(config.shots + config.queries) if config.drop_rare_classes else split
+
+
 class Validation:
     """A fixed list of episodes of training or validation classes, scored now and then."""
 
     def __init__(self, model: nn.Module, config: ConfigDict, devices: list[jax.Device]):
         self.protocol = protocols.get(config.val_protocol)
         split = datasets.open_split(config.dataset, config.val_split, config.data_dir)
-        self.split = self.protocol.filter(split)
+        self.split = _usable(self.protocol.filter(split), config)
         self.records = self.protocol.records(self.split, config.shots)[: config.val_episodes]
         geometry = evaluation.Geometry.of(config, self.protocol)
         self.evaluator = evaluation.Evaluator(
@@ -177,7 +182,7 @@ def train(config: ConfigDict, workdir: str | Path, device_count: int = 0) -> flo
     settings.check(config, len(devices) * jax.process_count())
 
     split = datasets.open_split(config.dataset, config.train_split, config.data_dir)
-    split = split.without_small(min_lattice_hits=config.min_lattice_hits)
+    split = _usable(split.without_small(min_lattice_hits=config.min_lattice_hits), config)
     sampler = EpisodeSampler(
         split.items, shots=config.shots, queries=config.queries, rule=config.rule, seed=config.seed
     )

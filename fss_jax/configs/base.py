@@ -19,13 +19,16 @@ def get_config() -> ConfigDict:
     c.query_size = 64  # pixels, warped; 0 = the image's true size on the canvas
     c.void = "background"
     c.min_lattice_hits = 0
+    c.drop_rare_classes = False  # leave out classes with too few images for an episode, and say so
     c.bank = "auto"  # 'device', 'loader' (decodes while training), or 'auto': device if it fits
 
     # Method: its name in fss_jax.models and its fields.
     c.method = "oslsm"
     c.model = ConfigDict()
     c.dtype = "float32"  # compute dtype: float32 or bfloat16
-    c.init = ""  # weights to start from: 'torchvision:vgg16:FILE', 'workdir:FOLDER'; see fss_jax.weights
+    c.init = (
+        ""  # weights to start from: 'torchvision:vgg16:FILE', 'workdir:FOLDER'; see fss_jax.weights
+    )
     c.init_skip = ""  # leaves to leave fresh, patterns with commas between
 
     # Optimization.
@@ -58,5 +61,3 @@ def get_config() -> ConfigDict:
     c.protocol = "uniform"
     c.eval_batch = 16  # episodes per device
     return c
-
-

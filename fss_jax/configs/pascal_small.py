@@ -18,6 +18,7 @@ def get_config() -> ConfigDict:
     c.support_size, c.query_size = 128, 160
     c.rule = "shuffled_items"
     c.min_lattice_hits = 3
+    c.drop_rare_classes = True  # of a subset of PASCAL
     c.model = ConfigDict(
         {
             "blocks": ((1, 16), (1, 64), (1, 128), (1, 128), (1, 256)),
