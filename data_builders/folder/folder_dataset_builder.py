@@ -10,12 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders import masks, pictures, segmentation
+from data_builders import masks, pairs, pictures, segmentation
 
-PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-IMAGE_FOLDERS = ("images", "image")
-MASK_FOLDERS = ("masks", "mask", "labels", "label")
-MASK_SUFFIX = "_mask"
 SPLITS = ("train", "val", "test")
 LAYOUTS = "CLASS/images/x.jpg with CLASS/masks/x.png, or CLASS/x.jpg with CLASS/x.png or x_mask.png"
 
@@ -64,12 +60,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             folder = Path(dl_manager.manual_dir)
         except AssertionError as error:  # how TFDS says that it is missing or empty
             raise ValueError(f"give your folder as --manual_dir; it has {LAYOUTS}") from error
-        pairs = self._pairs(folder)
-        names = sorted(pairs)
+        by_class = self._pairs(folder)
+        names = sorted(by_class)
         self.info.features["objects"]["class_id"].names = ["background", *names]
         class_ids = {name: i for i, name in enumerate(names, 1)}
         return {
-            split: self._generate_examples({name: pairs[name] for name in chosen}, class_ids)
+            split: self._generate_examples({name: by_class[name] for name in chosen}, class_ids)
             for split, chosen in self._splits(folder, names).items()
             if chosen
         }
@@ -87,7 +83,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 continue
             if place.name == "background":
                 raise ValueError(f"{place}: a class can not be called background")
-            images, marks = _files(place)
+            images, marks = pairs.find(place)
             for stem in sorted(images.keys() ^ marks.keys()):
                 path = (images | marks)[stem]
                 self._problem(f"{path} is alone: no image and mask share its name")
@@ -140,8 +136,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             self.report.append(f"{len(rest)} classes are in no list, left out: {', '.join(rest)}")
         return chosen
 
-    def _generate_examples(self, pairs, class_ids) -> Iterator[tuple[str, dict]]:
-        for name, by_id in pairs.items():
+    def _generate_examples(self, by_class, class_ids) -> Iterator[tuple[str, dict]]:
+        for name, by_id in by_class.items():
             self.soft_masks = 0
             for image_id, pair in by_id.items():
                 try:
@@ -183,36 +179,3 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             return io.BytesIO(data), mask
         # Whoever decodes the example later must not have to know about EXIF, alpha or deep color.
         return segmentation.png(pictures.to_rgb(upright)), mask
-
-
-def _files(place: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    """The images and the masks of a class folder, by the name that a pair shares."""
-    images = [path for name in IMAGE_FOLDERS for path in _pictures(place / name)]
-    marks = [path for name in MASK_FOLDERS for path in _pictures(place / name)]
-    if not images and not marks:
-        every = _pictures(place)
-        stems = [path.stem for path in every]
-        # x.png is a mask only beside an x.jpg or the like.
-        marks = [
-            path
-            for path in every
-            if path.stem.endswith(MASK_SUFFIX)
-            or (path.suffix.lower() == ".png" and stems.count(path.stem) == 2)
-        ]
-        images = [path for path in every if path not in marks]
-    return _by_name(images, ""), _by_name(marks, MASK_SUFFIX)
-
-
-def _pictures(place: Path) -> list[Path]:
-    every = sorted(place.iterdir()) if place.is_dir() else []
-    return [path for path in every if path.suffix.lower() in PICTURES and path.name[0] != "."]
-
-
-def _by_name(paths: list[Path], suffix: str) -> dict[str, Path]:
-    found = {}
-    for path in paths:
-        name = path.stem.removesuffix(suffix)
-        if name in found:
-            raise ValueError(f"{found[name]} and {path} share a name; rename one")
-        found[name] = path
-    return found

@@ -1,0 +1,48 @@
+"""Which image goes with which mask in a folder of a class, however a person laid them out.
+
+image(s)/x.jpg with mask(s)/x.png or label(s)/x.png; x.jpg beside x.png; x.png beside x_mask.png.
+"""
+
+from pathlib import Path
+
+PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+IMAGE_FOLDERS = ("images", "image")
+MASK_FOLDERS = ("masks", "mask", "labels", "label")
+MASK_SUFFIX = "_mask"
+
+
+def find(place: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """The images and the masks of a class folder, by the name that a pair shares.
+
+    Raises:
+      ValueError: two images or two masks share a name.
+    """
+    images = [path for name in IMAGE_FOLDERS for path in pictures(place / name)]
+    marks = [path for name in MASK_FOLDERS for path in pictures(place / name)]
+    if not images and not marks:
+        every = pictures(place)
+        stems = [path.stem for path in every]
+        # x.png is a mask only beside an x.jpg or the like.
+        marks = [
+            path
+            for path in every
+            if path.stem.endswith(MASK_SUFFIX)
+            or (path.suffix.lower() == ".png" and stems.count(path.stem) == 2)
+        ]
+        images = [path for path in every if path not in marks]
+    return _by_name(images, ""), _by_name(marks, MASK_SUFFIX)
+
+
+def pictures(place: Path) -> list[Path]:
+    every = sorted(place.iterdir()) if place.is_dir() else []
+    return [path for path in every if path.suffix.lower() in PICTURES and path.name[0] != "."]
+
+
+def _by_name(paths: list[Path], suffix: str) -> dict[str, Path]:
+    found = {}
+    for path in paths:
+        name = path.stem.removesuffix(suffix)
+        if name in found:
+            raise ValueError(f"{found[name]} and {path} share a name; rename one")
+        found[name] = path
+    return found
