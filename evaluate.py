@@ -8,10 +8,14 @@ Writes WORKDIR/results/PROTOCOL_Kshot.json, .md and .png (best, median and worst
 from pathlib import Path
 
 from absl import flags
+from ml_collections import config_flags
 
 from fss_jax import commands
 
 WORKDIR = flags.DEFINE_string("workdir", None, "a workdir that train.py filled")
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "scores this config's --config.init weights instead of a checkpoint"
+)
 PROTOCOL = flags.DEFINE_string("protocol", None, "see fss_jax/protocols.py; default: the config's")
 SHOTS = flags.DEFINE_integer("shots", None, "supports per episode; default: the config's")
 SPLIT = flags.DEFINE_string("split", None, "default: the config's test split")
@@ -35,7 +39,7 @@ def main() -> None:
 
     commands.use_compilation_cache()
     if EXHAUSTIVE.value:
-        unused = [f.name for f in (SHOTS, RECORDS, EPISODES) if f.value is not None]
+        unused = [f.name for f in (SHOTS, RECORDS, EPISODES, CONFIG) if f.value is not None]
         if unused and (unused != ["shots"] or SHOTS.value != 1):
             raise ValueError(f"--exhaustive scores every 1-shot pair; leave out --{unused[0]}")
         pairs = pair_results.evaluate(
@@ -64,6 +68,7 @@ def main() -> None:
         trivial=TRIVIAL.value,
         device_count=DEVICES.value,
         canvas=CANVAS.value,
+        config=CONFIG.value,
     )
     print(results.result_table(result))
 

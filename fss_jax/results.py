@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from fss_jax import bank as banks
 from fss_jax import breakdown, evaluation, metrics, report
@@ -29,6 +30,7 @@ def evaluate(
     trivial: bool = True,
     device_count: int = 0,
     canvas: int | None = None,
+    config: ConfigDict | None = None,
 ) -> dict:
     """Scores a checkpoint and writes WORKDIR/results/PROTOCOL_Kshot.{json,md,png}.
 
@@ -53,6 +55,7 @@ def evaluate(
         items_file=items_file,
         checkpoint=checkpoint,
         canvas=canvas,
+        config=config,
     )
     config, chosen, data = run.config, run.protocol, run.data
     shots = shots or config.shots

@@ -12,7 +12,7 @@ from typing import Any
 import flax.linen as nn
 from ml_collections import ConfigDict
 
-from fss_jax import checkpoints, datasets, evaluation, models, protocols
+from fss_jax import checkpoints, datasets, evaluation, models, protocols, weights
 from fss_jax.datasets import Split
 from fss_jax.devices import describe
 from fss_jax.protocols import Protocol
@@ -60,6 +60,7 @@ class Run:
             "split": self.split,
             "protocol": self.protocol.name,
             "checkpoint_step": self.step,
+            "init": self.config.init,
         }
 
 
@@ -73,28 +74,41 @@ def open_run(
     items_file: Path | None = None,
     checkpoint: str = "best",
     canvas: int | None = None,
+    config: ConfigDict | None = None,
 ) -> Run:
     """Opens a workdir; arguments left out are its config's (evaluate.py explains them).
 
+    With `config`, that config's `init` weights are scored as step 0, and the workdir only takes the
+    results.
+
     Raises:
-      ValueError, FileNotFoundError: a checkpoint, dataset, protocol or list that is not there.
+      ValueError, FileNotFoundError: a checkpoint, dataset, protocol or list that is not there, or
+        weights that do not fit.
     """
-    folder = checkpoints.checkpoint_folder(workdir, checkpoint)
-    config, _ = checkpoints.load_meta(folder)
+    if config:
+        if not config.init:
+            raise ValueError("--config without --config.init names no weights to score; set both")
+        fresh = models.init_variables(models.build_from(config), config)
+        variables, config.model.preprocessing = weights.load(config.init, fresh, config.init_skip)
+        step = 0
+    else:
+        folder = checkpoints.checkpoint_folder(workdir, checkpoint)
+        config, _ = checkpoints.load_meta(folder)
+        variables, step = checkpoints.load_variables(folder), int(folder.name)
     config.canvas = canvas or config.canvas
     chosen = protocols.get(protocol or config.protocol)
     dataset, split = dataset or config.dataset, split or config.test_split
     data = datasets.open_split(dataset, split, data_dir or config.data_dir)
     return Run(
         workdir=Path(workdir),
-        step=int(folder.name),
+        step=step,
         config=config,
         protocol=chosen,
         dataset=dataset,
         split=split,
         data=data.with_items(items_file) if items_file else chosen.filter(data),
         model=models.build_from(config),
-        variables=checkpoints.load_variables(folder),
+        variables=variables,
     )
 
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -37,17 +36,6 @@ from fss_jax.losses import segmentation_loss
 from fss_jax.optimizers import make_optimizer
 
 log = logging.getLogger(__name__)
-
-
-def init_variables(model: nn.Module, config: ConfigDict) -> dict[str, Any]:
-    """Fresh variables; batch statistics are those of a model that has seen nothing."""
-    side = config.query_size or config.canvas
-    support = jnp.zeros((1, config.shots, config.support_size, config.support_size, 3))
-    query = jnp.zeros((1, config.queries, side, side, 3))
-    key = jax.random.fold_in(jax.random.key(config.seed), 0)
-    variables = jax.jit(model.init)(key, support, support[..., 0], query)
-    variables.pop("losses", None)
-    return variables
 
 
 def make_train_step(
@@ -199,7 +187,7 @@ def train(config: ConfigDict, workdir: str | Path, device_count: int = 0) -> flo
             config, first_records, stored, known["first_records_sha256"], folder
         )
         config.model.preprocessing = stored.model.preprocessing
-    variables = init_variables(models.build_from(config), config)
+    variables = models.init_variables(models.build_from(config), config)
     if config.init and not resuming:
         variables, config.model.preprocessing = weights.load(
             config.init, variables, config.init_skip

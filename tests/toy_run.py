@@ -22,7 +22,7 @@ def save(folder: Path, **changes) -> Path:
     config.dataset = toy.prepare(folder / "data")
     config.model.update(changes.pop("model", {}))
     config.update(changes)
-    variables = training.init_variables(models.build_from(config), config)
+    variables = models.init_variables(models.build_from(config), config)
     params = variables.pop("params")
     state = TrainState(jnp.int32(0), params, variables, make_optimizer(config).init(params))
     workdir = folder / "run"

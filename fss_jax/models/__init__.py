@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
@@ -52,6 +53,17 @@ def build_from(config: ConfigDict) -> nn.Module:
     return build(
         config.method, **config.model.to_dict(), dtype=jnp.dtype(config.dtype), axis_name=AXIS
     )
+
+
+def init_variables(model: nn.Module, config: ConfigDict) -> dict[str, Any]:
+    """Fresh variables; batch statistics are those of a model that has seen nothing."""
+    side = config.query_size or config.canvas
+    support = jnp.zeros((1, config.shots, config.support_size, config.support_size, 3))
+    query = jnp.zeros((1, config.queries, side, side, 3))
+    key = jax.random.fold_in(jax.random.key(config.seed), 0)
+    variables = jax.jit(model.init)(key, support, support[..., 0], query)
+    variables.pop("losses", None)
+    return variables
 
 
 def _frozen(value: Any) -> Any:
