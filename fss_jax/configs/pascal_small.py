@@ -32,6 +32,7 @@ def get_config() -> ConfigDict:
             "dropout": 0.0,
         }
     )
+    c.foreground_weight = 3.0  # else 300 steps end in empty masks
     c.steps = 300
     c.batch = 16
     c.steps_per_dispatch = 1
