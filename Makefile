@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 DATA ?= data
 TOY ?= runs/toy
 
-.PHONY: install quickstart test lint toy format clean
+.PHONY: install quickstart test parity lint toy format clean
 
 install: $(VENV)/installed
 
@@ -38,6 +38,11 @@ toy: install
 
 test: install
 	$(BIN)/python -m pytest -n 2
+
+# The same weights in PyTorch give the same answers. On other machines than ours torch is a large download.
+parity: install
+	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[parity]'
+	$(BIN)/python -m pytest -n 2 tests/parity
 
 lint: install
 	$(BIN)/ruff check .
