@@ -25,5 +25,5 @@ def get_config() -> ConfigDict:
             "dropout": 0.0,
         }
     )
-    c.lr = 3e-4
+    c.lr, c.steps, c.eval_every = 3e-4, 160, 80
     return c
