@@ -17,20 +17,24 @@ CONFIG = config_flags.DEFINE_config_file(
     "config", None, "scores this config's --config.init weights instead of a checkpoint"
 )
 PROTOCOL = flags.DEFINE_string("protocol", None, "see fss_jax/protocols.py; default: the config's")
-SHOTS = flags.DEFINE_integer("shots", None, "supports per episode; default: the config's")
+SHOTS = flags.DEFINE_integer(
+    "shots", None, "supports per episode; default: the config's", lower_bound=1
+)
 SPLIT = flags.DEFINE_string("split", None, "default: the config's test split")
 DATASET = flags.DEFINE_string("dataset", None, "another dataset than the config's, NAME[/CONFIG]")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "where datasets were prepared")
 RECORDS = flags.DEFINE_string("records", None, "a file of episodes: CLASS QUERY SUPPORT,SUPPORT..")
 ITEMS = flags.DEFINE_string("items", None, "a file of IMAGE CLASS lines instead of the filter")
 CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, latest, or a step")
-EPISODES = flags.DEFINE_integer("episodes", None, "only the first so many records")
+EPISODES = flags.DEFINE_integer("episodes", None, "only the first so many records", lower_bound=1)
 TRIVIAL = flags.DEFINE_boolean("trivial", True, "score the trivial predictors, too")
 EXHAUSTIVE = flags.DEFINE_boolean("exhaustive", False, "every pair of images, 1-shot, no sampling")
 CANVAS = flags.DEFINE_integer(
-    "canvas", None, "pixels; for a dataset of larger images than trained on"
+    "canvas", None, "pixels; for a dataset of larger images than trained on", lower_bound=1
 )
-DEVICES = flags.DEFINE_integer("devices", 0, "devices of this process to use; 0 = all")
+DEVICES = flags.DEFINE_integer(
+    "devices", 0, "devices of this process to use; 0 = all", lower_bound=0
+)
 flags.mark_flag_as_required("workdir")
 
 

@@ -97,6 +97,7 @@ class Checkpoints:
                 step,
                 args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)),
             )
+            _same_shapes(restored.state, abstract)
         except (ValueError, KeyError) as error:
             raise ValueError(
                 f"the checkpoint of step {step} in {self.folder} does not fit this config's model "
@@ -109,6 +110,16 @@ class Checkpoints:
     def wait(self) -> None:
         """Returns once everything is on disk."""
         self._manager.wait_until_finished()
+
+
+def _same_shapes(restored: TrainState, target: TrainState) -> None:
+    """Raises ValueError for a leaf of another shape, which Orbax restores as it was stored."""
+    for (path, have), want in zip(
+        jax.tree.leaves_with_path(restored), jax.tree.leaves(target), strict=True
+    ):
+        if np.shape(have) != want.shape:
+            name = jax.tree_util.keystr(path)
+            raise ValueError(f"{name} is {np.shape(have)}, expected {want.shape}")
 
 
 def finished_steps(workdir: str | Path) -> list[int]:

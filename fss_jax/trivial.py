@@ -75,7 +75,10 @@ def wrong_supports(records: Records, seed: int = 0) -> np.ndarray:
         pool = {c: np.flatnonzero(clean & (classes == c)) for c in np.unique(classes) if c != own}
         pools[own] = {c: members for c, members in pool.items() if len(members) >= shots}
         if not pools[own]:
-            raise ValueError(f"no class but {own} has {shots} images without it")
+            raise ValueError(
+                f"no class but {own} has {shots} images without it, so there are no wrong supports; "
+                "leave the trivial predictors out (--notrivial)"
+            )
     rows = []
     for position, own in enumerate(records.class_id):
         rng = np.random.default_rng((seed, 2, position))
