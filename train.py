@@ -14,7 +14,9 @@ WORKDIR = flags.DEFINE_string("workdir", None, "folder for checkpoints, logs and
 INIT_FROM = flags.DEFINE_string(
     "init_from", None, "another workdir, whose parameters to start from"
 )
-DEVICES = flags.DEFINE_integer("devices", 0, "devices of this process to use; 0 = all")
+DEVICES = flags.DEFINE_integer(
+    "devices", 0, "devices of this process to use; 0 = all", lower_bound=0
+)
 flags.mark_flags_as_required(["config", "workdir"])
 
 
