@@ -40,19 +40,12 @@ def stretch(
 ) -> Float[np.ndarray, "height width"]:
     """`imaging.unwarp` in host memory, for results of any size: bilinear with repeated edges."""
 
-    def taps(length: int, out: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def weights(length: int, out: int) -> np.ndarray:
         source = np.clip((np.arange(out) + 0.5) * (length / out) - 0.5, 0, length - 1)
-        low = source.astype(int)
-        return low, np.minimum(low + 1, length - 1), (source - low).astype(np.float32)
+        hats = np.maximum(0.0, 1.0 - np.abs(source[:, None] - np.arange(length)))
+        return hats.astype(np.float32)
 
-    low, high, share = taps(values.shape[0], height)
-    tall = values[low] * (1 - share[:, None]) + values[high] * share[:, None]
-    low, high, share = taps(values.shape[1], width)
-    wide, rest = tall[:, low], tall[:, high]
-    rest -= wide
-    rest *= share
-    wide += rest
-    return wide
+    return weights(values.shape[0], height) @ values @ weights(values.shape[1], width).T
 
 
 def blend(

@@ -1,0 +1,240 @@
+"""The folder that `python -m fss_jax.label` fills: masks, overlays, and summaries of both."""
+
+import collections
+import csv
+import io
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from data_builders import masks
+from fss_jax import annotations, gallery, pictures, report
+from fss_jax.annotations import ImageMasks
+from fss_jax.manifest import Manifest
+from fss_jax.predict import Prediction
+
+OVERLAY_SIDE = 1600  # pixels
+SHEET = 500  # pictures in a contact sheet
+COLORS = (report.PREDICTION_COLOR, report.TRUTH_COLOR, report.SUPPORT_COLOR, (100, 143, 255))
+FORMATS = ("rle", "polygons")
+CORRECTED = "corrected by hand"
+
+
+class Labels:
+    """Where the labels of some images lie, and how they are written.
+
+    Attributes:
+      images: the folder of images.
+      names: of the images, relative to it, sorted.
+      classes: what is looked for; with several, each has a folder of masks.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        images: Path,
+        names: Sequence[str],
+        classes: Sequence[str],
+        *,
+        coco: str = "",
+        labelme: bool = False,
+    ):
+        """Opens the folder of `manifest`.
+
+        Args:
+          coco: 'rle' or 'polygons' to write a COCO file, too.
+          labelme: whether to write labelme files.
+
+        Raises:
+          ValueError: a class that cannot be a folder's name.
+        """
+        for name in classes:
+            if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name:
+                raise ValueError(f"class {name!r} cannot be the name of a folder; rename it")
+        self.manifest, self.out, self.images = manifest, manifest.folder, images
+        self.names, self.classes = tuple(names), tuple(classes)
+        self.coco, self.labelme = coco, labelme
+        # x.jpg and x.png would share a mask x.png: then all of the name is kept.
+        stems = collections.Counter(str(Path(name).with_suffix("")).lower() for name in names)
+        self._stems = {
+            name: name if stems[stem.lower()] > 1 else stem
+            for name in names
+            for stem in [str(Path(name).with_suffix(""))]
+        }
+
+    def mask_path(self, name: str, class_name: str) -> Path:
+        folder = self.out / "masks"
+        if len(self.classes) > 1:
+            folder /= class_name
+        return folder / f"{self._stems[name]}.png"
+
+    def overlay_path(self, name: str) -> Path:
+        return self.out / "overlays" / f"{self._stems[name]}.jpg"
+
+    def labelme_path(self, name: str) -> Path:
+        return self.out / "labelme" / f"{self._stems[name]}.json"
+
+    def outputs(self, name: str) -> list[Path]:
+        """The masks and the overlay of an image."""
+        return [*(self.mask_path(name, c) for c in self.classes), self.overlay_path(name)]
+
+    def summaries(self) -> list[Path]:
+        """What is written at the end."""
+        paths = [self.out / "labels.csv", self.out / "labels.html"]
+        if self.coco:
+            paths.append(self.out / "annotations.json")
+        if self.labelme:
+            paths += [self.labelme_path(name) for name in self.names]
+        return paths
+
+    def corrected(self, name: str) -> bool:
+        """Whether a person changed a mask of an image after it was written."""
+        return any(self.manifest.changed(self.mask_path(name, c)) for c in self.classes)
+
+    def done(self, name: str) -> bool:
+        """Whether an image needs no work. What could not be read is tried again."""
+        entry = self.manifest.entries.get(name)
+        if self.corrected(name):
+            return True
+        return bool(entry and "error" not in entry and all(p.exists() for p in self.outputs(name)))
+
+    def write(self, name: str, found: Prediction, small: np.ndarray) -> None:
+        """Writes an image's masks and its overlay.
+
+        Args:
+          small: the image, uint8 RGB, as large as the overlay shall be.
+        """
+        paths = self.outputs(name)
+        self.manifest.begin(paths)
+        for path, class_name in zip(paths, self.classes, strict=False):
+            with report.atomic(path) as temporary:
+                mask = found.masks[class_name].astype(np.uint8) * 255
+                Image.fromarray(mask).save(temporary, "PNG")
+        self._overlay(name, found.masks, small)
+        entry = _entry(found.masks)
+        for class_name, values in entry["classes"].items():
+            values["confidence"] = round(found.confidence(class_name), 4)
+        self.manifest.finish(paths, name, entry)
+
+    def _overlay(self, name: str, found: dict[str, np.ndarray], small: np.ndarray) -> None:
+        for mask, color in zip(found.values(), itertools.cycle(COLORS), strict=False):
+            shrunk = Image.fromarray(mask).resize(small.shape[1::-1], Image.Resampling.NEAREST)
+            small = report.overlay(small, np.asarray(shrunk), color)
+        with report.atomic(self.overlay_path(name)) as temporary:
+            Image.fromarray(small).save(temporary, "JPEG", quality=90)
+
+    def fail(self, name: str, error: Exception) -> None:
+        """Notes that an image cannot be read."""
+        self.manifest.finish([], name, {"error": " ".join(str(error).split())})
+
+    def ranked(self) -> list[tuple[str, dict]]:
+        """Names and entries: broken images, then the least confident first."""
+
+        def doubt(item: tuple[str, dict]) -> tuple:
+            name, entry = item
+            if "error" in entry:
+                return (-1.0, name)
+            sure = [c["confidence"] for c in entry["classes"].values() if c["area"]]
+            return (min(sure, default=0.0), name)
+
+        entries = ((name, self.manifest.entries.get(name)) for name in self.names)
+        return sorted(((name, entry) for name, entry in entries if entry), key=doubt)
+
+    def summarize(self) -> None:
+        """Writes the table, the contact sheet and the annotation files, from what is on disk.
+
+        Masks that a person corrected count with confidence 1, and their overlays are drawn again.
+        """
+        paths = self.summaries()
+        self.manifest.begin(paths)
+        for name in filter(self.corrected, self.names):
+            found = self.masks(name)
+            self.manifest.begin([self.overlay_path(name)])
+            self._overlay(name, found, read_small(self.images / name)[1])
+            self.manifest.finish(
+                [self.overlay_path(name)], name, _entry(found) | {"note": CORRECTED}
+            )
+        ranked = self.ranked()
+        report.write_text(self.out / "labels.csv", self._table(ranked))
+        self._sheet(ranked)
+        readable = [name for name, entry in ranked if "error" not in entry]
+        if self.coco:
+            annotations.write_coco(
+                self.out / "annotations.json",
+                self._regions(sorted(readable)),
+                polygons=self.coco == "polygons",
+            )
+        if self.labelme:
+            for image in self._regions(readable):
+                path = self.labelme_path(image.file_name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                there = os.path.relpath(self.images / image.file_name, path.parent)
+                annotations.write_labelme(path, image._replace(file_name=Path(there).as_posix()))
+        self.manifest.finish(path for path in paths if path.exists())
+
+    def masks(self, name: str) -> dict[str, np.ndarray]:
+        """The masks of an image as they are on disk, bool [H, W] by class."""
+        return {c: masks.read_mask(self.mask_path(name, c)) for c in self.classes}
+
+    def _regions(self, names: Sequence[str]) -> Iterator[ImageMasks]:
+        for name in names:
+            found = self.masks(name)
+            yield ImageMasks(name, *next(iter(found.values())).shape, found)
+
+    def _table(self, ranked: list[tuple[str, dict]]) -> str:
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        several = len(self.classes) > 1
+        fields = [
+            f"{key} {name}" if several else key
+            for name in self.classes
+            for key in ("area", "confidence")
+        ]
+        table.writerow(["image", "width", "height", *fields, "note"])
+        for name, entry in ranked:
+            if "error" in entry:
+                table.writerow([name, "", "", *[""] * len(fields), entry["error"]])
+                continue
+            values = [
+                entry["classes"][c][key] for c in self.classes for key in ("area", "confidence")
+            ]
+            table.writerow([name, entry["width"], entry["height"], *values, entry.get("note", "")])
+        return text.getvalue()
+
+    def _sheet(self, ranked: list[tuple[str, dict]]) -> None:
+        def shown() -> Iterator[tuple[Path | None, str, str]]:
+            for name, entry in ranked[:SHEET]:
+                if "error" in entry:
+                    yield None, name, entry["error"]
+                    continue
+                pixels = entry["width"] * entry["height"]
+                lines = [
+                    f"{c}: {100 * value['area'] / pixels:.1f} % of the image, "
+                    f"confidence {value['confidence']:.2f}"
+                    for c, value in entry["classes"].items()
+                ]
+                lines += [entry["note"]] if "note" in entry else []
+                yield self.overlay_path(name), name, "; ".join(lines)
+
+        note = f"{len(ranked)} images, the least confident first"
+        if len(ranked) > SHEET:
+            note += f"; the first {SHEET} are shown"
+        gallery.write(self.out / "labels.html", ", ".join(self.classes), note, shown())
+
+
+def read_small(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """An image, uint8 RGB, and the same as large as its overlay shall be."""
+    rgb = pictures.read_image(path)
+    small = Image.fromarray(rgb)
+    small.thumbnail((OVERLAY_SIDE, OVERLAY_SIDE))
+    return rgb, np.asarray(small)
+
+
+def _entry(found: dict[str, np.ndarray]) -> dict:
+    height, width = next(iter(found.values())).shape
+    classes = {name: {"area": int(mask.sum()), "confidence": 1.0} for name, mask in found.items()}
+    return {"width": width, "height": height, "classes": classes}
