@@ -129,7 +129,7 @@ def _picture(path: Path, run: Run, result: dict, history: list[Round]) -> None:
     )
     for row, name in zip(axes, shown, strict=True):
         i = position[name]
-        image, label = run.data.read(run.data.item_image[members[i]])
+        image, label = run.data.read(int(run.data.item_image[members[i]]))
         truth = label == run.data.item_value[members[i]]
         panels = [("truth", truth, report.TRUTH_COLOR)]
         for what, state in (("before", history[0]), ("after", history[-1])):

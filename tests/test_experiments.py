@@ -107,6 +107,16 @@ def test_a_second_run_does_only_what_is_missing(calls, tmp_path):
     ]
 
 
+def test_a_stopped_training_stops_the_experiment(calls, tmp_path, monkeypatch):
+    def stopped(config, workdir):
+        (workdir / "checkpoints" / "1").mkdir(parents=True)
+
+    monkeypatch.setattr(runner.training, "train", stopped)
+    with pytest.raises(InterruptedError, match="first was stopped at step 1 of 4"):
+        runner.run("chain", CHAIN, "data", tmp_path)
+    assert calls == [] and not (tmp_path / "second").exists()
+
+
 def test_the_table_has_ours_beside_published(calls, tmp_path):
     text = runner.run("chain", CHAIN, "data", tmp_path)
     assert (tmp_path / "chain.md").read_text() == text

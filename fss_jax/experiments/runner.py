@@ -89,6 +89,7 @@ def run(name: str, experiment: Experiment, data_dir: str | Path, workdir: Path) 
 
     Raises:
       ValueError, FileNotFoundError: data or weights that are not there; one line each.
+      InterruptedError: a training was stopped (SIGTERM) before its end.
     """
     for part in experiment.trainings:
         config = part.get_config(data_dir, workdir)
@@ -98,6 +99,12 @@ def run(name: str, experiment: Experiment, data_dir: str | Path, workdir: Path) 
             continue
         log.info("%s: training %d steps", part.name, config.steps)
         training.train(config, workdir / part.name)
+        reached = checkpoints.finished_steps(workdir / part.name)[-1]
+        if reached < config.steps:
+            raise InterruptedError(
+                f"{part.name} was stopped at step {reached} of {config.steps}; run the same command "
+                "again to go on"
+            )
     scores = []
     for scoring in experiment.scorings:
         path = workdir / "scores" / name / scoring.file
