@@ -6,7 +6,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import toy
 
-from fss_jax import checkpoints, models, training
+from fss_jax import checkpoints, models
 from fss_jax.checkpoints import TrainState
 from fss_jax.optimizers import make_optimizer
 
