@@ -12,17 +12,27 @@ from ml_collections import ConfigDict
 
 from fss_jax.devices import AXIS
 from fss_jax.models.canet import CANet
+from fss_jax.models.cosegment import CoSegmentation
+from fss_jax.models.finetune import FineTuning
 from fss_jax.models.guided import GuidedNetwork
+from fss_jax.models.logistic import LinearClassifier
+from fss_jax.models.nearest import NearestNeighbor
 from fss_jax.models.oslsm import OSLSM
 from fss_jax.models.panet import PANet
 from fss_jax.models.relation import RelationNetwork
+from fss_jax.models.siamese import Siamese
 
 METHODS: dict[str, type[nn.Module]] = {
     "canet": CANet,
+    "cosegment": CoSegmentation,
+    "finetune": FineTuning,
     "guided": GuidedNetwork,
+    "logistic": LinearClassifier,
+    "nearest": NearestNeighbor,
     "oslsm": OSLSM,
     "panet": PANet,
     "relation": RelationNetwork,
+    "siamese": Siamese,
 }
 
 
