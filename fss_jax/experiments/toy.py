@@ -15,6 +15,8 @@ MODEL = {
     "relation": {"width": 1 / 32},
     "oslsm": {"width": 1 / 32, "hidden": 256},
 }
+# A minute to compile: one loss, so that the compilation is found in the cache the second time.
+DEEP = ("resnet101", "inception_v3")
 SETTINGS = {
     "dataset": DATASET,
     "canvas": SIDE,
@@ -55,13 +57,15 @@ def shrink(experiment: Experiment) -> Experiment:
 
 
 def _training(training: Training) -> Training:
-    module = importlib.import_module(f"fss_jax.configs.{training.config}")
-    method = training.changes.get("method", module.get_config().method)
-    fields = {f"model.{key}": value for key, value in MODEL[method].items()}
-    settings = {
-        key: value for key, value in SETTINGS.items() if not (key == "init" and training.start)
-    }
-    return dataclasses.replace(training, changes={**training.changes, **settings, **fields})
+    config = importlib.import_module(f"fss_jax.configs.{training.config}").get_config()
+    method = training.changes.get("method", config.method)
+    changes = {**training.changes, **SETTINGS}
+    changes |= {f"model.{key}": value for key, value in MODEL[method].items()}
+    if training.start:
+        del changes["init"]
+    if config.model.get("backbone", "vgg16") in DEEP:
+        changes["loss"] = "mean"
+    return dataclasses.replace(training, changes=changes)
 
 
 def _scoring(scoring: Scoring) -> Scoring:
