@@ -187,7 +187,7 @@ def main(argv: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         commands.fail("stopped; the same command continues")
     counts = ", ".join(f"{name} ({len(images)} shown)" for name, (images, _) in shown.items())
-    print(f"{len(labels.names) - len(broken)} images labelled with {counts}; see {labels.out}")
+    print(f"{len(labels.names) - len(broken)} images labelled with {counts}: see {labels.out}")
     if broken:
         print(f"{len(broken)} could not be read: labels.csv says why", file=sys.stderr)
 

@@ -108,7 +108,7 @@ class Segmenter:
         if batch < 1 or tile < 16:
             raise ValueError(f"batch {batch}, tile {tile}: expected at least 1 and 16 pixels")
         self.geometry, self.batch, self.tile = geometry, batch, tile
-        self._variables = jax.device_put(variables)
+        self._model, self._variables = model, jax.device_put(variables)
         self._tasks: dict[str, Any] = {}
         self._digest = hashlib.sha256()
 
@@ -160,9 +160,9 @@ class Segmenter:
         return tuple(self._tasks)
 
     def fingerprint(self) -> str:
-        """SHA-256 of all that decides a prediction: weights, supports, sizes."""
+        """SHA-256 of all that decides a prediction: model, weights, supports, sizes."""
         digest = self._digest.copy()
-        digest.update(repr((self.geometry, self.tile)).encode())
+        digest.update(repr((self._model, self.geometry, self.tile)).encode())
         for path, leaf in jax.tree_util.tree_leaves_with_path(self._variables):
             digest.update(jax.tree_util.keystr(path).encode())
             digest.update(np.ascontiguousarray(leaf).tobytes())

@@ -26,6 +26,7 @@ jaxtyping.install_import_hook("fss_jax", "beartype.beartype")
 import jax  # noqa: E402
 import pytest  # noqa: E402
 import toy  # noqa: E402
+import toy_run  # noqa: E402
 from ml_collections import ConfigDict  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -55,3 +56,9 @@ def toy_config(toy_data) -> ConfigDict:
     config = toy.get_config()
     config.data_dir = str(toy_data)
     return config
+
+
+@pytest.fixture(scope="session")
+def toy_workdir(tmp_path_factory) -> Path:
+    """A workdir of the toy config with a checkpoint of fresh variables; not to be changed."""
+    return toy_run.save(tmp_path_factory.mktemp("toy"))
