@@ -13,7 +13,8 @@ from absl import app, flags
 
 def fail(message: object) -> None:
     """Prints one line and ends the process with exit code 2."""
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    told = str(message).partition("\n-----")[0]  # JAX adds a remark on tracebacks to what it traced
+    print(f"error: {' '.join(told.split())}", file=sys.stderr)
     sys.exit(2)
 
 
