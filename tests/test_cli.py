@@ -37,6 +37,10 @@ TRAIN = {
         [TOY, "--workdir={tmp}/run", "--config.data_dir={data}", "--config.method=oslm"],
         ["'oslm'", "did you mean 'oslsm'?"],
     ),
+    "impossible model": (
+        [TOY, "--workdir={tmp}/run", "--config.data_dir={data}", "--config.model.geometry=release"],
+        ["a stride of 32 pixels", "choose"],
+    ),
     "unknown protocol": (
         [TOY, "--workdir={tmp}/run", "--config.protocol=oslsm"],
         ["'oslsm'", "oslsm_release"],
