@@ -24,9 +24,20 @@ class Journal:
     """Metrics of finished dispatches: JSON lines, TensorBoard and the progress bar.
 
     Values are read one dispatch late, so that the device never waits for the host.
+
+    Attributes:
+      unlogged: loss, gradient norm and confusion counts of each step since the last line. They go
+        into the checkpoint, so that a resumed run's next line is the mean of all its steps.
     """
 
-    def __init__(self, workdir: Path, config: ConfigDict, start: int, sampler: EpisodeSampler):
+    def __init__(
+        self,
+        workdir: Path,
+        config: ConfigDict,
+        start: int,
+        sampler: EpisodeSampler,
+        unlogged: list[list[float]],
+    ):
         self.path, self.config, self.sampler = workdir / "metrics.jsonl", config, sampler
         if self.path.exists():  # drop what a killed run logged after its last checkpoint
             lines = self.path.read_text().splitlines(keepends=True)
@@ -35,7 +46,7 @@ class Journal:
             write_text(self.path, "".join(kept))
         self.board = SummaryWriter(str(workdir / "tensorboard"))
         self.schedule = learning_rate(config)
-        self.rows: list[dict] = []
+        self.unlogged = unlogged
         self.rate = ""
         self.waited, self.since, self.steps_since = 0.0, time.perf_counter(), 0
         self.bar = tqdm(
@@ -69,8 +80,7 @@ class Journal:
                 f"{at * batch + batch - 1}, first: {names}. "
                 "The last finite checkpoint is kept; lower config.lr or set config.clip"
             )
-        counts = measured["counts"].astype(np.int64)
-        self.rows.append({"loss": loss, "grad_norm": norm, "counts": counts})
+        self.unlogged += np.column_stack([loss, norm, measured["counts"]]).tolist()
         self.waited += waited
         self.steps_since += len(loss)
         self.bar.update(len(loss) * self.config.batch)
@@ -80,12 +90,13 @@ class Journal:
     def _write(self, step: int) -> None:
         now = time.perf_counter()
         seconds = now - self.since
-        iou = metrics.iou(np.concatenate([row["counts"] for row in self.rows]).sum(0))
+        values = np.asarray(self.unlogged)
+        loss, norm = values[:, :2].mean(0)
         line = {
             "step": step,
-            "loss": float(np.concatenate([row["loss"] for row in self.rows]).mean()),
-            "grad_norm": float(np.concatenate([row["grad_norm"] for row in self.rows]).mean()),
-            "train_iou": float(iou),
+            "loss": float(loss),
+            "grad_norm": float(norm),
+            "train_iou": float(metrics.iou(values[:, 2:].sum(0))),
             "lr": float(self.schedule(step // self.config.accumulate)),
         }
         if self.steps_since > 0:
@@ -98,7 +109,7 @@ class Journal:
             self.rate = f"{line['images_per_second']:.0f} img/s wait {line['data_wait']:.0%}"
         self.write(line)
         self.bar.set_postfix_str(f"loss {line['loss']:.4g} iou {line['train_iou']:.3f} {self.rate}")
-        self.rows, self.waited, self.steps_since, self.since = [], 0.0, 0, now
+        self.unlogged, self.waited, self.steps_since, self.since = [], 0.0, 0, now
 
     def write(self, line: dict) -> None:
         with self.path.open("a") as file:

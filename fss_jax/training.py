@@ -179,7 +179,7 @@ def train(config: ConfigDict, workdir: str | Path, device_count: int = 0) -> flo
 
     # Start order: 1. the workdir's own checkpoint, 2. --config.init (another workdir or foreign
     # weights), 3. from scratch. Preprocessing belongs to the weights and comes with them.
-    resuming = bool(checkpoints.finished_steps(workdir))
+    resuming, unlogged = bool(checkpoints.finished_steps(workdir)), []
     if resuming:
         folder = checkpoints.checkpoint_folder(workdir, "latest")
         stored, known = checkpoints.load_meta(folder)
@@ -187,6 +187,7 @@ def train(config: ConfigDict, workdir: str | Path, device_count: int = 0) -> flo
             config, first_records, stored, known["first_records_sha256"], folder
         )
         config.model.preprocessing = stored.model.preprocessing
+        unlogged = known["unlogged"]
     variables = models.init_variables(models.build_from(config), config)
     if config.init and not resuming:
         variables, config.model.preprocessing = weights.load(
@@ -227,7 +228,7 @@ def train(config: ConfigDict, workdir: str | Path, device_count: int = 0) -> flo
             donate_argnums=0,
         )
 
-        journal = Journal(workdir, config, start, sampler)
+        journal = Journal(workdir, config, start, sampler, unlogged)
         pending: tuple | None = None
         step, stop = start, False
         try:
@@ -252,6 +253,7 @@ def train(config: ConfigDict, workdir: str | Path, device_count: int = 0) -> flo
                         miou = validation.score(state).miou
                         journal.write({"step": step, "val_miou": miou})
                         validation.picture(state, workdir / "pictures" / f"step_{step:07d}.png")
+                    meta["unlogged"] = list(journal.unlogged)
                     store.save(first(state), meta, miou if scored else -1.0)
                     journal.restart_clock()
         finally:
