@@ -5,14 +5,19 @@ are a combination of the support's features, w = X' a, and each Newton step solv
 as the number of cells, on the device.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
+import jax.scipy.sparse.linalg
 from jaxtyping import Array, Float, Int
 
 from fss_jax.models.dense import DenseMethod
 
 LOSSES = ("logistic", "squared_hinge")
 STEPS = tuple(0.5**i for i in range(12)) + (0.0,)  # of the line search
+EASY, GROWTH = 4e6, 4.0  # strength * trace(G) to begin with, and its growth per step
+ADDED = 4e-7  # of a system's trace: enough for float32 to factor it
 HIGHEST = jax.lax.Precision.HIGHEST
 
 
@@ -92,30 +97,37 @@ def fit(
     # The bias takes up any shift of the features, and what is centered rounds less.
     center = jnp.einsum("n,nc->c", used, features) / jnp.maximum(used.sum(), 1.0)
     x = (features - center[None, :]) * used[:, None]
-    gram = jnp.einsum("ic,jc->ij", x, x, precision=HIGHEST)
     solver = _logistic if loss == "logistic" else _squared_hinge
-    alpha, bias = solver(gram, sign, used, strength, iterations)
+    alpha, bias = solver(x, sign, used, strength, iterations)
     w = jnp.einsum("n,nc->c", alpha, x, precision=HIGHEST)
     bias = bias - jnp.dot(w, center, precision=HIGHEST)
     return w, jnp.where(both, bias, jnp.where(found, 1.0, -1.0))
 
 
-def _logistic(gram: Array, sign: Array, used: Array, strength, iterations: int):
-    """alpha and b of logistic regression, by Newton's method with a line search."""
+def _logistic(x: Array, sign: Array, used: Array, strength, iterations: int):
+    """alpha and b of logistic regression, by Newton's method with a line search.
 
-    def objective(alpha, product, bias):
-        loss = jax.nn.softplus(-sign * (product + bias))
-        return alpha @ product / 2 + strength * (used * loss).sum()
+    From a start at 0, where all curvatures are large, a great strength cannot be reached in float32:
+    it grows on the way, so that the cells far from the border lose their curvature first.
+    """
+    gram = _gram(x)
+    first = EASY / jnp.maximum(jnp.trace(gram), 1e-6)
 
     def step(state):
-        count, alpha, product, bias, best, _ = state
+        count, alpha, product, bias, _ = state
+        now = jnp.minimum(strength, first * GROWTH**count)
+
+        def objective(alpha, product, bias):
+            loss = jax.nn.softplus(-sign * (product + bias))
+            return alpha @ product / 2 + now * (used * loss).sum()
+
         score = product + bias
         wrong = jax.nn.sigmoid(-sign * score)
-        root = jnp.sqrt(strength * used * wrong * (1.0 - wrong))
-        slope = -strength * used * sign * wrong
+        root = jnp.sqrt(now * used * wrong * (1.0 - wrong))
+        slope = -now * used * sign * wrong
         target = root * score - slope / jnp.where(root > 0, root, 1.0)
-        new, new_bias = _solve(gram, root, target, bias)
-        moves = (new - alpha, gram @ new - product, new_bias - bias)
+        new, new_bias = _solve(x, gram, root, target, bias)
+        moves = (new - alpha, _times_gram(x, new) - product, new_bias - bias)
         sizes = jnp.asarray(STEPS)
         values = jax.vmap(
             lambda t: objective(alpha + t * moves[0], product + t * moves[1], bias + t * moves[2])
@@ -124,28 +136,30 @@ def _logistic(gram: Array, sign: Array, used: Array, strength, iterations: int):
         alpha, product, bias = (
             old + size * move for old, move in zip((alpha, product, bias), moves, strict=True)
         )
-        return count + 1, alpha, product, bias, values.min(), best - values.min()
+        done = (now >= strength) & (values[-1] - values.min() <= 1e-7 * values[-1])
+        return count + 1, alpha, product, bias, done
 
     def improving(state):
-        count, *_, best, gain = state
-        return (count < iterations) & (gain > 1e-7 * best)
+        return (state[0] < iterations) & ~state[-1]
 
-    zeros = jnp.zeros(len(gram))
-    start = (0, zeros, zeros, jnp.float32(0), objective(zeros, zeros, 0.0), jnp.float32(jnp.inf))
-    _, alpha, _, bias, _, _ = jax.lax.while_loop(improving, step, start)
+    zeros = jnp.zeros(len(x))
+    start = (0, zeros, zeros, jnp.float32(0), False)
+    _, alpha, _, bias, _ = jax.lax.while_loop(improving, step, start)
     return alpha, bias
 
 
-def _squared_hinge(gram: Array, sign: Array, used: Array, strength, iterations: int):
+def _squared_hinge(x: Array, sign: Array, used: Array, strength, iterations: int):
     """alpha and b of the SVM: solved for the cells within the margin, until these are the same."""
+
+    gram = _gram(x)
 
     def step(state):
         count, within, _, bias, _ = state
         root = jnp.sqrt(2 * strength * within)
-        alpha, bias = _solve(gram, root, root * sign, bias)
+        alpha, bias = _solve(x, gram, root, root * sign, bias)
         # A cell whose alpha turned against its label is beyond the margin. To ask its score would be
         # the same but for rounding, which decides where the margin is nearly hard.
-        beyond = sign * (gram @ alpha + bias) >= 1
+        beyond = sign * (_times_gram(x, alpha) + bias) >= 1
         new = used * jnp.where(within > 0, sign * alpha > 0, ~beyond)
         return count + 1, new, alpha, bias, (new != within).any()
 
@@ -153,23 +167,47 @@ def _squared_hinge(gram: Array, sign: Array, used: Array, strength, iterations: 
         count, *_, changed = state
         return (count < iterations) & changed
 
-    start = (0, used, jnp.zeros(len(gram)), jnp.float32(0), True)
+    start = (0, used, jnp.zeros(len(x)), jnp.float32(0), True)
     _, _, alpha, bias, _ = jax.lax.while_loop(changing, step, start)
     return alpha, bias
 
 
-def _solve(gram: Array, root: Array, target: Array, bias: Array) -> tuple[Array, Array]:
+def _solve(
+    x: Array, gram: Array, root: Array, target: Array, bias: Array
+) -> tuple[Array, Array]:
     """alpha and b with (G + 1 / D) alpha + b = z, summing to 0, for b is not regularized.
 
+    In float32 the system can be singular to rounding: more cells than features, which are large. So
+    it is factored with something added to its diagonal, which conjugate gradients then make good.
+
     Args:
+      x: the centered features, with G = x x'.
       root: roots of the curvatures D, which may be 0: such an alpha is 0.
       target: root * z.
       bias: what b is if no curvature is left.
     """
-    system = jnp.eye(len(gram)) + root[:, None] * gram * root[None, :]
-    right = jnp.stack([target, root], -1)
-    solved = jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(system), True), right)
-    solved = root[:, None] * solved
+    system = root[:, None] * gram * root[None, :]
+    added = 1.0 + ADDED * jnp.trace(system)
+    factor = (jnp.linalg.cholesky(system + added * jnp.eye(len(x))), True)
+
+    def times(v):
+        return v + root * _times_gram(x, root * v)
+
+    def solve(right):
+        precondition = functools.partial(jax.scipy.linalg.cho_solve, factor)
+        return jax.scipy.sparse.linalg.cg(times, right, M=precondition, tol=1e-7, maxiter=30)[0]
+
+    solved = root[:, None] * jax.vmap(solve, out_axes=-1)(jnp.stack([target, root]))
     total = solved[:, 1].sum()
     bias = jnp.where(total > 0, solved[:, 0].sum() / jnp.where(total > 0, total, 1.0), bias)
     return solved[:, 0] - bias * solved[:, 1], bias
+
+
+def _gram(x: Array) -> Array:
+    return jnp.einsum("ic,jc->ij", x, x, precision=HIGHEST)
+
+
+def _times_gram(x: Array, v: Array) -> Array:
+    """G v by way of the weights x' v, which rounds less than G does."""
+    w = jnp.einsum("nc,n->c", x, v, precision=HIGHEST)
+    return jnp.einsum("nc,c->n", x, w, precision=HIGHEST)
