@@ -8,7 +8,12 @@ from pathlib import Path
 
 # Before jax is imported. NPROC sizes XLA's CPU thread pool: with fewer threads than twice the
 # devices, a collective among fake devices hangs and the process aborts.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+# Compiling takes most of the suite's time: LLVM need not optimize what runs for milliseconds.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0 "
+    "--xla_llvm_disable_expensive_passes=true",
+)
 os.environ.setdefault("NPROC", "8")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")

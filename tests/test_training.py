@@ -71,11 +71,12 @@ def test_a_run_leaves_what_it_says(trained):
 
 
 def test_a_longer_run_learns(toy_data, tmp_path):
-    settings = {"steps": 120, "eval_every": 120, "log_every": 20, "batch": 8}
+    settings = {"steps": 160, "eval_every": 160, "log_every": 20}
     workdir = run(toy_data, tmp_path, **settings)
     losses = lines(workdir, "loss", "train_iou")
-    assert losses[-1][1] < 0.7 * losses[0][1]
-    assert losses[-1][2] > 0.25 > losses[0][2]
+    assert losses[-1][1] < 0.5 * losses[0][1]
+    assert losses[-1][2] > 0.5 > losses[0][2]
+    assert lines(workdir, "val_miou")[-1][1] > 0.5  # images it never saw; all-object has 0.13
 
 
 @pytest.mark.parametrize("devices", [2, 4])
@@ -130,7 +131,7 @@ class Loop:
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])
 def test_many_steps_a_dispatch_are_as_many_single_steps(toy_data, monkeypatch, backend):
     """Unrolled, as on CPUs, and in the scan that other backends take."""
-    losses, params = Loop(toy_data, steps_per_dispatch=1).run(4)
+    losses, params = Loop(toy_data).run(4)
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     together, same = Loop(toy_data, steps_per_dispatch=2).run(4)
     assert len(losses) == len(together) == 4
@@ -154,7 +155,7 @@ def test_steady_state_moves_record_integers_and_nothing_else(toy_data, monkeypat
     with jax.transfer_guard("disallow"):
         for batch in batches:
             loop.state, measured = loop.step(loop.state, *batch)
-    assert len(sent) == 2 * 3  # supports and queries of three dispatches
+    assert len(sent) == 2 * 7  # supports and queries of seven dispatches
     episodes = loop.plan.episodes
     assert all(a.dtype == np.int32 and a.size == episodes for a in sent)
     with pytest.raises(Exception, match="[Dd]isallowed"), jax.transfer_guard("disallow"):
@@ -256,7 +257,7 @@ def test_a_stop_before_the_first_log_line_saves(toy_data, tmp_path, monkeypatch)
 
     monkeypatch.setattr(training, "make_train_step", make_and_stop)
     run(toy_data, tmp_path, log_every=8)
-    assert checkpoints.finished_steps(tmp_path) == [2]
+    assert checkpoints.finished_steps(tmp_path) == [1]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # given back
 
 
@@ -282,7 +283,7 @@ def test_divergence_stops_with_its_records_and_keeps_what_was_finite(toy_data, t
 
 def test_parameters_that_overflow_after_a_finite_loss_are_not_saved(toy_data, tmp_path):
     """One step before a checkpoint: its loss and gradient are finite, what it leaves is not."""
-    settings = {"steps_per_dispatch": 1, "eval_every": 1, "log_every": 1}
+    settings = {"eval_every": 1, "log_every": 1}
     with pytest.raises(journal.NonFiniteLoss, match="at step 0 "):
         run(toy_data, tmp_path, lr=1e38, **settings)
     assert checkpoints.finished_steps(tmp_path) == []
@@ -312,7 +313,10 @@ def test_a_workdir_of_another_run_is_refused_and_left_alone(toy_data, trained, c
 @pytest.mark.parametrize(
     "changes, said",
     [
-        ({"steps": 7}, "config.steps is 7, not a multiple of config.steps_per_dispatch (2)"),
+        (
+            {"steps": 7, "steps_per_dispatch": 2},
+            "config.steps is 7, not a multiple of config.steps_per_dispatch (2)",
+        ),
         ({"log_every": 0}, "config.log_every is 0; expected at least 1"),
         ({"batch": 6}, "config.batch is 6, not a multiple of the 4 devices"),
         ({"loss": "dice"}, "expected one of sum, mean, mse"),

@@ -102,7 +102,7 @@ def get_config() -> ConfigDict:
             "dropout": 0.0,
         }
     )
-    c.batch, c.steps_per_dispatch, c.steps, c.eval_every, c.log_every = 4, 2, 8, 4, 2
+    c.batch, c.steps_per_dispatch, c.steps, c.eval_every, c.log_every = 4, 1, 8, 4, 2
     c.optimizer, c.momentum, c.lr = "sgd", 0.9, 0.1  # Adam would scale rounding errors up
     c.foreground_weight, c.val_episodes, c.eval_batch = 3.0, 12, 4
     return c
