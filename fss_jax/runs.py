@@ -78,18 +78,21 @@ def open_run(
 ) -> Run:
     """Opens a workdir; arguments left out are its config's (evaluate.py explains them).
 
-    With `config`, that config's `init` weights are scored as step 0, and the workdir only takes the
-    results.
+    With `config`, that config's `init` weights are scored as step 0 (a method without weights needs
+    none), and the workdir only takes the results.
 
     Raises:
       ValueError, FileNotFoundError: a checkpoint, dataset, protocol or list that is not there, or
         weights that do not fit.
     """
     if config:
-        if not config.init:
+        variables = models.init_variables(models.build_from(config), config)
+        if config.init:
+            variables, config.model.preprocessing = weights.load(
+                config.init, variables, config.init_skip
+            )
+        elif variables.get("params"):
             raise ValueError("--config without --config.init names no weights to score; set both")
-        fresh = models.init_variables(models.build_from(config), config)
-        variables, config.model.preprocessing = weights.load(config.init, fresh, config.init_skip)
         step = 0
     else:
         folder = checkpoints.checkpoint_folder(workdir, checkpoint)

@@ -12,13 +12,13 @@ from fss_jax.experiments import __main__ as command
 from fss_jax.experiments import runner, toy
 from fss_jax.experiments.runner import Experiment, Scoring, Training
 
-NAMES = list(experiments.EXPERIMENTS)
+ALL = experiments.EXPERIMENTS | experiments.SMALL
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("shrunk", [False, True], ids=["full", "toy"])
 def test_an_experiment_names_only_what_exists(name, shrunk, tmp_path):
-    experiment = experiments.EXPERIMENTS[name]
+    experiment = ALL[name]
     if shrunk:
         experiment = toy.shrink(experiment)
     trained = set()
@@ -31,17 +31,36 @@ def test_an_experiment_names_only_what_exists(name, shrunk, tmp_path):
         assert not shrunk or (config.steps == 2 and config.dataset == toy.DATASET)
     known = set(inspect.signature(results.evaluate).parameters)
     for scoring in experiment.scorings:
-        assert scoring.training in trained and set(scoring.settings) <= known
+        assert scoring.training in trained or (scoring.config and not scoring.training)
+        assert set(scoring.settings) <= known
+        if scoring.config:
+            config = scoring.get_config("data", tmp_path)
+            models.build_from(config)
+            init = f"workdir:{tmp_path / scoring.training}" if scoring.training else ""
+            assert config.init == init
         protocols.get(scoring.settings["protocol"])
     assert len({scoring.file for scoring in experiment.scorings}) == len(experiment.scorings)
 
 
 def test_trainings_of_one_name_are_the_same_in_every_experiment(tmp_path):
     seen = {}
-    for experiment in experiments.EXPERIMENTS.values():
+    for experiment in ALL.values():
         for training in experiment.trainings:
             config = training.get_config("data", tmp_path).to_json(sort_keys=True)
             assert seen.setdefault(training.name, config) == config
+
+
+class Figure:
+    """A part that keeps what it was asked."""
+
+    asked = []
+
+    def run(self, name, data_dir, workdir):
+        self.asked.append((name, data_dir, workdir))
+        return "![figure](chain_figure.png)\n"
+
+    def shrink(self):
+        return self
 
 
 CHAIN = Experiment(
@@ -56,6 +75,20 @@ CHAIN = Experiment(
         Scoring("two", "x", "second", None, {"protocol": "uniform"}),
     ),
 )
+# 1-NN on the first training's weights, and a method without weights.
+UNTRAINED = Experiment(
+    title="Untrained methods",
+    notes="And a figure.",
+    trainings=CHAIN.trainings[:1],
+    scorings=(
+        Scoring(
+            "nearest", "x", "first", 1.0, {"protocol": "uniform"}, "quickstart",
+            {"method": "nearest", "seed": 7},
+        ),
+        Scoring("cosegment", "x", "", None, {"protocol": "uniform"}, "quickstart"),
+    ),
+    parts=(Figure(),),
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -67,9 +100,13 @@ def calls(monkeypatch):
         made.append(("train", workdir.name, config.init))
         (workdir / "checkpoints" / str(config.steps)).mkdir(parents=True)
 
-    def evaluate(workdir, **settings):
+    def evaluate(workdir, config=None, **settings):
         made.append(("score", workdir.name, settings["protocol"]))
-        steps = [int(path.name) for path in (workdir / "checkpoints").iterdir()]
+        if config:
+            made.append((config.method, config.seed, config.init))
+            steps = [0]
+        else:
+            steps = [int(path.name) for path in (workdir / "checkpoints").iterdir()]
         return {
             "miou": 0.25,
             "miou_ci95": [0.2, 0.3],
@@ -107,6 +144,24 @@ def test_a_second_run_does_only_what_is_missing(calls, tmp_path):
     ]
 
 
+def test_untrained_methods_are_scored_on_the_weights_of_a_training(calls, tmp_path):
+    text = runner.run("untrained", UNTRAINED, "data", tmp_path)
+    assert calls[1:] == [
+        ("score", "quickstart_first", "uniform"),
+        ("nearest", 7, f"workdir:{tmp_path / 'first'}"),
+        ("score", "quickstart", "uniform"),
+        ("oslsm", 0, ""),
+    ]
+    assert "| nearest | x | 25.00 | 20.00 to 30.00 | 1.00 | 7 | `abcdefabcdef` | 4 |" in text
+    assert text.endswith("\n![figure](chain_figure.png)\n")
+    assert Figure.asked == [("untrained", "data", tmp_path)]
+    calls.clear()
+    assert runner.run("untrained", UNTRAINED, "data", tmp_path) == text and calls == []
+    (tmp_path / "first" / "checkpoints" / "4").rename(tmp_path / "first" / "checkpoints" / "6")
+    runner.run("untrained", UNTRAINED, "data", tmp_path)
+    assert calls[0] == ("score", "quickstart_first", "uniform") and len(calls) == 2
+
+
 def test_a_stopped_training_stops_the_experiment(calls, tmp_path, monkeypatch):
     def stopped(config, workdir):
         (workdir / "checkpoints" / "1").mkdir(parents=True)
@@ -129,3 +184,17 @@ def test_an_unknown_experiment_is_one_line(capsys):
         command.main(["fss_tabel5"])
     assert stopped.value.code == 2
     assert "did you mean 'fss_table5'?" in capsys.readouterr().err
+
+
+def test_small_and_toy_are_two_sizes(capsys):
+    with pytest.raises(SystemExit):
+        command.main(["all", "--small", "--toy"])
+    assert "not allowed with" in capsys.readouterr().err
+
+
+def test_an_experiment_without_a_small_form_names_those_that_have_one(monkeypatch):
+    monkeypatch.setattr(experiments, "SMALL", {"fss_table2_small": CHAIN})
+    assert experiments.get("fss_table2", small=True) == [("fss_table2_small", CHAIN)]
+    assert experiments.get("all", small=True) == [("fss_table2_small", CHAIN)]
+    with pytest.raises(ValueError, match="fss_table5 has no --small form; these have: fss_table2"):
+        experiments.get("fss_table5", small=True)

@@ -3,6 +3,8 @@
 Trains what is missing, resumes what was stopped, scores what has no score yet, and writes
 WORKDIR/NAME.md: ours beside the published numbers. `all` runs every experiment. --toy runs the whole
 of it within a minute or so, on a few glyph classes with tiny networks: its numbers mean nothing.
+--small runs it at the size that two CPU cores train in minutes, where an experiment has such a form;
+its page is WORKDIR/NAME_small.md.
 """
 
 import argparse
@@ -21,10 +23,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("name", help=f"all, {', '.join(experiments.EXPERIMENTS)}")
     parser.add_argument("--data_dir", default="data", help="where datasets were prepared")
     parser.add_argument("--workdir", type=Path, default=Path("runs"), help="one folder a training")
-    parser.add_argument("--toy", action="store_true", help="tiny, to see that it runs")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--small", action="store_true", help="for two CPU cores")
+    size.add_argument("--toy", action="store_true", help="tiny, to see that it runs")
     arguments = parser.parse_args(argv)
     try:
-        chosen = experiments.get(arguments.name)
+        chosen = experiments.get(arguments.name, arguments.small)
         commands.show_only_our_messages()
         commands.use_compilation_cache()
         if arguments.toy:

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from ml_collections import ConfigDict
 
@@ -33,16 +33,12 @@ class Training:
     start: str = ""
 
     def get_config(self, data_dir: str | Path, workdir: Path) -> ConfigDict:
-        config = importlib.import_module(f"fss_jax.configs.{self.config}").get_config()
-        config.data_dir = str(data_dir)
-        if self.start:
-            config.init = f"workdir:{workdir / self.start}"
-        for key, value in self.changes.items():
-            if key.startswith("model."):
-                config.model[key.removeprefix("model.")] = value
-            else:
-                config[key] = value
-        return config
+        init = f"workdir:{workdir / self.start}" if self.start else ""
+        return _config(self.config, self.changes, data_dir, init)
+
+    def train(self, config: ConfigDict, folder: Path) -> None:
+        """Trains or resumes; other kinds of training are subclasses."""
+        training.train(config, folder)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +47,12 @@ class Scoring:
 
     Attributes:
       row, column: where it stands.
-      training: what is scored.
+      training: whose weights are scored; empty for a method that has none.
       published: mIoU in percent, None where none was.
       settings: arguments of `results.evaluate`.
+      config: a file of fss_jax/configs: a method that is not trained itself and stands on the
+        training's weights; empty: the method that was trained.
+      changes: settings of that config, as in a Training.
     """
 
     row: str
@@ -61,10 +60,36 @@ class Scoring:
     training: str
     published: float | None
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    config: str = ""
+    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def file(self) -> str:
         return f"{self.row} {self.column}".lower().replace("/", "_").replace(" ", "_") + ".json"
+
+    def get_config(self, data_dir: str | Path, workdir: Path) -> ConfigDict | None:
+        """The untrained method's config, its weights being the training's; None if it was trained."""
+        if not self.config:
+            return None
+        init = f"workdir:{workdir / self.training}" if self.training else ""
+        return _config(self.config, self.changes, data_dir, init)
+
+    def score(self, data_dir: str | Path, workdir: Path) -> dict:
+        """`results.evaluate`, into the training's folder, or one of its own for an untrained method."""
+        config = self.get_config(data_dir, workdir)
+        folder = workdir / "_".join(filter(None, (self.config, self.training)))
+        return results.evaluate(folder, data_dir=str(data_dir), config=config, **self.settings)
+
+
+@runtime_checkable
+class Part(Protocol):
+    """Anything else that an experiment shows: a timing table, a figure."""
+
+    def run(self, name: str, data_dir: str | Path, workdir: Path) -> str:
+        """Does what is missing and returns its Markdown; files it writes are WORKDIR/NAME_*."""
+
+    def shrink(self) -> "Part":
+        """The same at toy size, on toy.DATASET."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,18 +99,34 @@ class Experiment:
     Attributes:
       title: what it shows.
       notes: what a reader must know: source, and where ours differs.
+      trainings, scorings: done in this order; the scorings are the table's rows.
+      parts: what follows the table.
     """
 
     title: str
     notes: str
     trainings: tuple[Training, ...]
     scorings: tuple[Scoring, ...]
+    parts: tuple[Part, ...] = ()
+
+
+def _config(name: str, changes: Mapping[str, Any], data_dir: str | Path, init: str) -> ConfigDict:
+    config = importlib.import_module(f"fss_jax.configs.{name}").get_config()
+    config.data_dir = str(data_dir)
+    if init:
+        config.init = init
+    for key, value in changes.items():
+        if key.startswith("model."):
+            config.model[key.removeprefix("model.")] = value
+        else:
+            config[key] = value
+    return config
 
 
 def run(name: str, experiment: Experiment, data_dir: str | Path, workdir: Path) -> str:
     """Runs what is missing of an experiment and writes WORKDIR/NAME.md; returns its text.
 
-    Trainings lie in WORKDIR/TRAINING, scores in WORKDIR/scores/NAME.
+    Trainings lie in WORKDIR/TRAINING, scores in WORKDIR/scores/NAME. The parts' text follows the table.
 
     Raises:
       ValueError, FileNotFoundError: data or weights that are not there; one line each.
@@ -98,7 +139,7 @@ def run(name: str, experiment: Experiment, data_dir: str | Path, workdir: Path) 
             log.info("%s: trained already", part.name)
             continue
         log.info("%s: training %d steps", part.name, config.steps)
-        training.train(config, workdir / part.name)
+        part.train(config, workdir / part.name)
         reached = checkpoints.finished_steps(workdir / part.name)[-1]
         if reached < config.steps:
             raise InterruptedError(
@@ -108,27 +149,28 @@ def run(name: str, experiment: Experiment, data_dir: str | Path, workdir: Path) 
     scores = []
     for scoring in experiment.scorings:
         path = workdir / "scores" / name / scoring.file
-        folder = checkpoints.checkpoint_folder(workdir / scoring.training)
+        step = 0
+        if scoring.training:
+            step = int(checkpoints.checkpoint_folder(workdir / scoring.training).name)
         known = json.loads(path.read_text()) if path.is_file() else {}
-        if known.get("checkpoint_step") != int(folder.name):  # none, or of a shorter training
-            log.info("%s: scoring %s", scoring.training, scoring.column)
-            known = results.evaluate(
-                workdir / scoring.training, data_dir=str(data_dir), **scoring.settings
-            )
+        if known.get("training_step") != step:  # none, or of a shorter training
+            log.info("%s: scoring %s", scoring.row, scoring.column)
+            known = scoring.score(data_dir, workdir) | {"training_step": step}
             report.write_json(path, known)
         scores.append(known)
     text = table(experiment, scores)
+    for part in experiment.parts:
+        text += "\n" + part.run(name, data_dir, workdir)
     report.write_text(workdir / f"{name}.md", text)
     return text
 
 
 def table(experiment: Experiment, scores: list[dict]) -> str:
     """Ours beside published as Markdown."""
-    lines = [
-        f"# {experiment.title}",
-        "",
-        experiment.notes,
-        "",
+    lines = [f"# {experiment.title}", "", experiment.notes, ""]
+    if not scores:
+        return "\n".join(lines)
+    lines += [
         "| row | tested on | ours, mIoU % | 95% interval | published | episodes | records | step |",
         "| --- |" + " --- |" * 7,
     ]
@@ -143,7 +185,7 @@ def table(experiment: Experiment, scores: list[dict]) -> str:
             published,
             str(score["episodes"]),
             f"`{score['records_sha256'][:12]}`",
-            str(score["checkpoint_step"]),
+            str(score["training_step"]),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", f"{provenance_line(scores[-1])}.", "", f"`{scores[-1]['command']}`", ""]

@@ -2,6 +2,8 @@
 
 import dataclasses
 import importlib
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 
@@ -11,9 +13,18 @@ from fss_jax.experiments.runner import Experiment, Scoring, Training
 CLASSES = 12
 DATASET = f"fss_glyphs/tiny-classes-{CLASSES}"
 SIDE = 64  # pixels; the relation network's encoder halves it five times
+DENSE = {"width": 1 / 32, "hidden": 256}
 MODEL = {
+    "canet": {"width": 1 / 32, "iterations": 1},
+    "cosegment": {"words": 8, "rounds": 1, "exchanges": 1},
+    "finetune": {**DENSE, "steps": 2},
+    "guided": DENSE,
+    "logistic": {**DENSE, "iterations": 3},
+    "nearest": DENSE,
+    "oslsm": DENSE,
+    "panet": {"width": 1 / 32},
     "relation": {"width": 1 / 32},
-    "oslsm": {"width": 1 / 32, "hidden": 256},
+    "siamese": DENSE,
 }
 # A minute to compile: one loss, so that the compilation is found in the cache the second time.
 DEEP = ("resnet101", "inception_v3")
@@ -53,19 +64,30 @@ def shrink(experiment: Experiment) -> Experiment:
         title=f"{experiment.title} (toy run: these numbers mean nothing)",
         trainings=tuple(map(_training, experiment.trainings)),
         scorings=tuple(map(_scoring, experiment.scorings)),
+        parts=tuple(part.shrink() for part in experiment.parts),
     )
 
 
+def changes(config: str, wanted: Mapping[str, Any], start: bool = False) -> dict[str, Any]:
+    """The changes that make a file of fss_jax/configs tiny, on top of those wanted.
+
+    Args:
+      start: its weights are another training's.
+    """
+    full = importlib.import_module(f"fss_jax.configs.{config}").get_config()
+    made = {**wanted, **SETTINGS}
+    model = MODEL[wanted.get("method", full.method)]
+    made |= {f"model.{key}": value for key, value in model.items()}
+    if start:
+        del made["init"]
+    if full.model.get("backbone", "vgg16") in DEEP:
+        made["loss"] = "mean"
+    return made
+
+
 def _training(training: Training) -> Training:
-    config = importlib.import_module(f"fss_jax.configs.{training.config}").get_config()
-    method = training.changes.get("method", config.method)
-    changes = {**training.changes, **SETTINGS}
-    changes |= {f"model.{key}": value for key, value in MODEL[method].items()}
-    if training.start:
-        del changes["init"]
-    if config.model.get("backbone", "vgg16") in DEEP:
-        changes["loss"] = "mean"
-    return dataclasses.replace(training, changes=changes)
+    tiny = changes(training.config, training.changes, bool(training.start))
+    return dataclasses.replace(training, changes=tiny)
 
 
 def _scoring(scoring: Scoring) -> Scoring:
@@ -80,4 +102,7 @@ def _scoring(scoring: Scoring) -> Scoring:
     # OSLSM's lists drop small objects, and 64 pixels hold no large ones.
     if settings.get("protocol", "").startswith("oslsm"):
         settings["protocol"] = "uniform"
-    return dataclasses.replace(scoring, settings=settings)
+    tiny = {}
+    if scoring.config:
+        tiny = changes(scoring.config, scoring.changes, bool(scoring.training))
+    return dataclasses.replace(scoring, settings=settings, changes=tiny)

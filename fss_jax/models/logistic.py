@@ -172,9 +172,7 @@ def _squared_hinge(x: Array, sign: Array, used: Array, strength, iterations: int
     return alpha, bias
 
 
-def _solve(
-    x: Array, gram: Array, root: Array, target: Array, bias: Array
-) -> tuple[Array, Array]:
+def _solve(x: Array, gram: Array, root: Array, target: Array, bias: Array) -> tuple[Array, Array]:
     """alpha and b with (G + 1 / D) alpha + b = z, summing to 0, for b is not regularized.
 
     In float32 the system can be singular to rounding: more cells than features, which are large. So
