@@ -38,6 +38,12 @@ class Records:
         return Records(self.items, self.class_id[index], self.support[index], self.query[index])
 
 
+def join(parts: Sequence[Records]) -> Records:
+    """The episodes of several lists over the same items, one after another."""
+    columns = ((part.class_id, part.support, part.query) for part in parts)
+    return Records(parts[0].items, *(np.concatenate(c) for c in zip(*columns, strict=True)))
+
+
 def format_records(records: Records) -> str:
     """The records as text, a line each: `CLASS QUERY[,QUERY..] SUPPORT[,SUPPORT..]` (image ids)."""
 

@@ -70,6 +70,7 @@ def score(
     image: np.ndarray,
     metric: str = "pooled",
     seed: int = 0,
+    run: np.ndarray | None = None,
 ) -> Scores:
     """Scores each class and resamples clusters for the intervals.
 
@@ -83,36 +84,44 @@ def score(
       metric: 'pooled' is the IoU of a class's summed counts (PASCAL-5i, protocols.md A.10);
         'per_image' the mean of its images' IoU (FSS-1000, B.5).
       seed: of the bootstrap.
+      run: [N] which of several runs each belongs to; a class's score is the mean over the runs that
+        have it (PANet). None: one run.
     """
     if metric not in METRICS:
         raise ValueError(f"unknown metric {metric!r}; expected one of {', '.join(METRICS)}")
     counts = counts.astype(np.int64)
+    run = np.zeros(len(counts), int) if run is None else run
+    runs = run.max() + 1
     # What is summed over a cluster: the counts, the images' IoUs, and how many there are.
     columns = np.concatenate([counts, iou(counts)[:, None], np.ones((len(counts), 1))], 1)
 
     def class_score(sums: np.ndarray) -> np.ndarray:
-        return iou(sums) if metric == "pooled" else sums[..., 4] / sums[..., 5]
+        """[..., run, 6] to [...]."""
+        present = sums[..., 5] > 0
+        each = iou(sums) if metric == "pooled" else sums[..., 4] / np.maximum(sums[..., 5], 1)
+        return (each * present).sum(-1) / np.maximum(present.sum(-1), 1)
 
     class_ids, row = np.unique(class_id, return_inverse=True)
     rng = np.random.default_rng(seed)
-    totals = np.empty((len(class_ids), 6))
-    draws = np.empty((BOOTSTRAP_DRAWS, len(class_ids), 6))
+    totals = np.empty((len(class_ids), runs, 6))
+    draws = np.empty((BOOTSTRAP_DRAWS, len(class_ids), runs, 6))
     for c in range(len(class_ids)):
         mine = row == c
         _, cluster = np.unique(image[mine], return_inverse=True)
-        sums = np.zeros((cluster.max() + 1, 6))
-        np.add.at(sums, cluster, columns[mine])
+        n = cluster.max() + 1
+        sums = np.zeros((n, runs, 6))
+        np.add.at(sums, (cluster, run[mine]), columns[mine])
         totals[c] = sums.sum(0)
-        n = len(sums)
-        draws[:, c] = rng.multinomial(n, np.full(n, 1 / n), BOOTSTRAP_DRAWS) @ sums
-    class_draws, fb_draws = class_score(draws), fb_iou(draws[..., :4].sum(1))
+        drawn = rng.multinomial(n, np.full(n, 1 / n), BOOTSTRAP_DRAWS) @ sums.reshape(n, -1)
+        draws[:, c] = drawn.reshape(-1, runs, 6)
+    class_draws, fb_draws = class_score(draws), fb_iou(draws[..., :4].sum(1)).mean(-1)
 
     def interval(draws: np.ndarray, estimate: np.ndarray | np.floating) -> np.ndarray:
         # A ratio of few clusters is biased upwards under resampling: take the bias off.
         return np.percentile(draws - draws.mean(0) + estimate, [2.5, 97.5], axis=0).T
 
     pooled = np.stack([counts[row == c].sum(0) for c in range(len(class_ids))])
-    class_iou, pooled_fb = class_score(totals), fb_iou(pooled.sum(0))
+    class_iou, pooled_fb = class_score(totals), fb_iou(totals[..., :4].sum(0)).mean()
     return Scores(
         class_ids=class_ids,
         counts=pooled,

@@ -10,7 +10,7 @@ import optax
 from ml_collections import ConfigDict
 
 Params = Any
-SCHEDULES = ("constant", "cosine", "halving")
+SCHEDULES = ("constant", "cosine", "halving", "tenths")
 
 
 def leaf_names(params: Params) -> Params:
@@ -24,7 +24,8 @@ def learning_rate(config: ConfigDict) -> Callable[[int], jax.Array]:
     """Update -> learning rate, with a linear warm-up of `config.warmup` updates.
 
     An update is `config.accumulate` steps. 'cosine' reaches zero with the last of them.
-    'halving' multiplies by one half every `config.halve_every` updates (FSS-1000, protocols.md B.2).
+    'halving' multiplies by one half every `config.halve_every` updates (FSS-1000, protocols.md B.2),
+    'tenths' by one tenth at each of `config.tenth_at` (PANet).
     """
     if config.schedule == "constant":
         schedule = optax.constant_schedule(config.lr)
@@ -33,6 +34,8 @@ def learning_rate(config: ConfigDict) -> Callable[[int], jax.Array]:
         schedule = optax.cosine_decay_schedule(config.lr, max(1, updates))
     elif config.schedule == "halving":
         schedule = optax.exponential_decay(config.lr, config.halve_every, 0.5, staircase=True)
+    elif config.schedule == "tenths":
+        schedule = optax.piecewise_constant_schedule(config.lr, dict.fromkeys(config.tenth_at, 0.1))
     else:
         raise ValueError(
             f"unknown config.schedule {config.schedule!r}; expected one of {', '.join(SCHEDULES)}"

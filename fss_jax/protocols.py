@@ -2,10 +2,19 @@
 
 import dataclasses
 import difflib
+import fnmatch
+
+import numpy as np
 
 from fss_jax import published
 from fss_jax.datasets import Split
-from fss_jax.episodes import EpisodeSampler, Records, oslsm_test_records
+from fss_jax.episodes import EpisodeSampler, Item, Records, join, oslsm_test_records
+
+PASCAL, COCO = ("pascal_5i/*",), ("coco_20i/*",)
+FSS = ("fss_1000/*", "fss_glyphs/*")
+ALL_IMAGES = "VOC and SBD, doubles kept: 7087 entries (fold?)"
+DEDUPLICATED = "5953 images (fold?_dedup)"
+AUGMENTED = "VOC train + SBD - VOC val (fold?_trainaug)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,12 +24,17 @@ class Protocol:
     Attributes:
       rule: the name of a published list (see `records`) or a rule of `EpisodeSampler`.
       episodes, queries, seed: of the record list; a list that covers a split has its own number.
+      runs: lists drawn one after another with the seeds seed, seed + 1 ...; a class's score is the
+        mean of its scores in the runs.
       score_size: side of the square that masks and predictions are compared at; 0 = the image's own
         size.
       void: 'background' or 'ignore' (see `bank.gather`).
       metric: 'pooled' or 'per_image' (see `metrics.score`).
       min_lattice_hits, min_area: small-object filters (protocols.md A.2, D.1).
-      source: where the choice comes from.
+      also, without: items that a published list has in spite of the filter, or lacks.
+      datasets: patterns of the datasets that it was published for.
+      training: what the paper trained on; this repository's dataset for it, if it has one.
+      source: where the choice comes from, and where ours differs.
     """
 
     name: str
@@ -31,27 +45,63 @@ class Protocol:
     void: str
     metric: str = "pooled"
     queries: int = 1
+    runs: int = 1
     min_lattice_hits: int = 0
     min_area: int = 0
+    also: tuple[Item, ...] = ()
+    without: tuple[Item, ...] = ()
+    datasets: tuple[str, ...] = ("*",)
+    training: str = ""
     source: str = ""
+
+    def serves(self, dataset: str) -> bool:
+        """Whether it was published for a dataset NAME/CONFIG."""
+        return any(fnmatch.fnmatchcase(dataset, pattern) for pattern in self.datasets)
 
     def filter(self, split: Split) -> Split:
         """The split with only the items that this protocol draws from."""
-        return split.without_small(self.min_area, self.min_lattice_hits)
+        if self.rule == "pfenet":  # an image with a large object is a query by any of its objects
+            large = np.unique(split.item_image[split.item_area >= self.min_area])
+            return split.take(np.flatnonzero(np.isin(split.item_image, large)))
+        keep = (split.item_area >= self.min_area) & (
+            split.item_lattice_hits >= self.min_lattice_hits
+        )
+        keep |= np.asarray([item in self.also for item in split.items], bool)
+        keep &= np.asarray([item not in self.without for item in split.items], bool)
+        return split if keep.all() else split.take(np.flatnonzero(keep))
 
     def records(self, split: Split, shots: int) -> Records:
         """The protocol's episodes over an already filtered split."""
+        return join([self._run(split, shots, self.seed + run) for run in range(self.runs)])
+
+    def run_of(self, count: int) -> np.ndarray:
+        """[count] the run that each of the first records belongs to."""
+        return np.arange(count) // self.episodes if self.runs > 1 else np.zeros(count, int)
+
+    def _run(self, split: Split, shots: int, seed: int) -> Records:
+        items = split.items
         if self.rule == "oslsm_test":
-            return oslsm_test_records(split.items, shots=shots, count=self.episodes, seed=self.seed)
+            return oslsm_test_records(items, shots=shots, count=self.episodes, seed=seed)
         if self.rule == "first_images":
-            return published.first_images(split.items, shots, self.queries)
+            return published.first_images(items, shots, self.queries)
         if self.rule in ("hsnet_fss", "hsnet_fss_distinct"):
-            repeats = self.rule == "hsnet_fss"
-            return published.hsnet_fss(split.items, shots, repeats=repeats, seed=self.seed)
+            return published.hsnet_fss(items, shots, repeats=self.rule == "hsnet_fss", seed=seed)
+        if self.rule == "pfenet":
+            large = split.item_area >= self.min_area
+            return published.pfenet(items, large, shots, self.episodes, seed)
+        if self.rule in LISTS:
+            return LISTS[self.rule](items, shots, self.episodes, seed)
         sampler = EpisodeSampler(
-            split.items, shots=shots, queries=self.queries, rule=self.rule, seed=self.seed
+            items, shots=shots, queries=self.queries, rule=self.rule, seed=seed
         )
         return sampler.records(0, self.episodes)
+
+
+LISTS = {
+    "canet": published.canet,
+    "hsnet_pascal": published.hsnet_pascal,
+    "hsnet_coco": published.hsnet_coco,
+}
 
 
 _ALL = [
@@ -63,6 +113,8 @@ _ALL = [
         score_size=500,
         void="background",
         min_lattice_hits=3,
+        datasets=PASCAL,
+        training=ALL_IMAGES,
         source="lzzcd001/OSLSM: fixed list, 500x500 warp, void counted as background",
     ),
     Protocol(
@@ -73,6 +125,8 @@ _ALL = [
         score_size=0,
         void="background",
         min_lattice_hits=3,
+        datasets=PASCAL,
+        training=ALL_IMAGES,
         source="arXiv 1709.03410: scored at the original image size",
     ),
     Protocol(
@@ -84,6 +138,8 @@ _ALL = [
         void="background",
         queries=5,
         metric="per_image",
+        datasets=FSS,
+        training="520 classes",
         source="arXiv 1907.12347 and its authors' script: first five support, next five queries",
     ),
     Protocol(
@@ -104,6 +160,8 @@ _ALL = [
         seed=0,
         score_size=400,
         void="background",
+        datasets=FSS,
+        training="520 classes",
         source="juhongm999/hsnet: every image a query, supports may repeat, pooled per class",
     ),
     Protocol(
@@ -113,7 +171,113 @@ _ALL = [
         seed=0,
         score_size=400,
         void="background",
+        datasets=FSS,
+        training="520 classes",
         source="hsnet_fss with supports that differ",
+    ),
+    Protocol(
+        "panet",
+        rule="class_uniform",
+        episodes=1000,
+        runs=5,
+        seed=1234,
+        score_size=417,
+        void="ignore",
+        datasets=PASCAL,
+        training=AUGMENTED,
+        source="kaixin96/PANet: classes equally often, seeds 1234 to 1238. Its config tests on "
+        "images of trainaug; here VOC val. Episodes of our own stream",
+    ),
+    Protocol(
+        "canet",
+        rule="canet",
+        episodes=1000,
+        seed=0,
+        score_size=321,
+        void="background",
+        min_lattice_hits=3,
+        datasets=PASCAL,
+        training=AUGMENTED,
+        source="icoz69/CaNet: the list of val, then shuffled twice, cut at 1000. It draws without a "
+        "seed, and scales, crops and flips supports; not so here",
+    ),
+    Protocol(
+        "canet_paper",
+        rule="canet",
+        episodes=1000,
+        seed=0,
+        score_size=0,
+        void="background",
+        min_lattice_hits=3,
+        datasets=PASCAL,
+        training=AUGMENTED,
+        source="CANet 5.1: scored at the image's own size; queries in several sizes are the model's "
+        "`scales`",
+    ),
+    Protocol(
+        "hsnet",
+        rule="hsnet_pascal",
+        episodes=1000,
+        seed=0,
+        score_size=400,
+        void="ignore",
+        min_lattice_hits=3,
+        also=(("2009_004509", 3), ("2011_002509", 9), ("2009_002571", 16)),
+        without=(("2010_001246", 2), ("2010_002792", 2)),
+        datasets=PASCAL,
+        training="10,092 images of its own lists",
+        source="juhongm999/hsnet: its list of val walked in order, its generator's supports, which "
+        "may repeat",
+    ),
+    Protocol(
+        "pfenet",
+        rule="pfenet",
+        episodes=5000,
+        seed=321,
+        score_size=0,
+        void="ignore",
+        min_area=2 * 32 * 32,
+        datasets=PASCAL,
+        training=DEDUPLICATED,
+        source="dvlab-research/PFENet with ori_resize: images in order, the class at random. It pads "
+        "queries to a square, here they are warped. Episodes of our own stream",
+    ),
+    Protocol(
+        "panet_coco",
+        rule="class_uniform",
+        episodes=1000,
+        runs=5,
+        seed=1234,
+        score_size=417,
+        void="ignore",
+        datasets=("coco_20i/*_block",),
+        training="COCO 2014 train, 60 classes",
+        source="kaixin96/PANet: blocks of 20 classes; tests on COCO's training images, here val2017",
+    ),
+    Protocol(
+        "hsnet_coco",
+        rule="hsnet_coco",
+        episodes=1000,
+        seed=0,
+        score_size=400,
+        void="background",
+        datasets=("coco_20i/fold?",),
+        training="COCO 2014 train, 60 classes",
+        source="juhongm999/hsnet: every fourth class; class, query and supports at random by its "
+        "generator, but over val2017, not its own lists",
+    ),
+    Protocol(
+        "pfenet_coco",
+        rule="pfenet",
+        episodes=20000,
+        seed=321,
+        score_size=0,
+        void="ignore",
+        min_area=2 * 32 * 32,
+        datasets=COCO,
+        training="COCO 2014 train, 60 classes",
+        source="dvlab-research/PFENet: blocks of 20 classes (fold?_block), or every fourth with "
+        "use_split_coco (fold?); as pfenet, over val2017",
     ),
     Protocol(
         "uniform",

@@ -58,3 +58,92 @@ def hsnet_fss(items: Sequence[Item], shots: int, *, repeats: bool, seed: int = 0
                     support.append(drawn)
             rows.append((items[members[query]][1], [members[i] for i in support], [members[query]]))
     return Records(items, *(np.asarray(column, np.int32) for column in zip(*rows, strict=True)))
+
+
+def hsnet_pascal(items: Sequence[Item], shots: int, count: int, seed: int = 0) -> Records:
+    """HSNet's PASCAL-5i test list, exactly: items walked in order and over again (protocols.md D.1).
+
+    A support is any other image of the class, by numpy's legacy stream; supports may repeat.
+
+    Args:
+      items: the fold's list, by image, then class.
+    """
+    generator = np.random.RandomState(seed)
+    members = _members(items, 2)
+    rows = []
+    for position in range(count):
+        query = position % len(items)
+        class_id = items[query][1]
+        rows.append((class_id, _others(generator, members[class_id], query, shots), [query]))
+    return Records(items, *(np.asarray(column, np.int32) for column in zip(*rows, strict=True)))
+
+
+def hsnet_coco(items: Sequence[Item], shots: int, count: int, seed: int = 0) -> Records:
+    """HSNet's COCO-20i draws: a class, a query of it, and supports, by numpy's legacy stream."""
+    generator = np.random.RandomState(seed)
+    members = _members(items, 2)
+    class_ids = sorted(members)
+    rows = []
+    for _ in range(count):
+        class_id = class_ids[generator.choice(len(class_ids), 1, replace=False)[0]]
+        query = members[class_id][generator.choice(len(members[class_id]), 1, replace=False)[0]]
+        rows.append((class_id, _others(generator, members[class_id], query, shots), [query]))
+    return Records(items, *(np.asarray(column, np.int32) for column in zip(*rows, strict=True)))
+
+
+def _others(
+    generator: np.random.RandomState, members: list[int], query: int, shots: int
+) -> list[int]:
+    support: list[int] = []
+    while len(support) < shots:
+        drawn = members[generator.choice(len(members), 1, replace=False)[0]]
+        support += [drawn] * (drawn != query)
+    return support
+
+
+def canet(items: Sequence[Item], shots: int, count: int, seed: int = 0) -> Records:
+    """CANet's rule: the list of items, then shuffled, then shuffled again, cut at `count`.
+
+    Supports are other images of the class, each at most once. The release draws without a seed:
+    this stream is ours.
+    """
+    rng = np.random.default_rng(seed)
+    members = {c: np.asarray(m) for c, m in _members(items, shots + 1).items()}
+    order = [np.arange(len(items)), rng.permutation(len(items)), rng.permutation(len(items))]
+    rows = []
+    for query in np.concatenate(order)[:count]:
+        others = members[items[query][1]]
+        support = rng.choice(others[others != query], shots, replace=False)
+        rows.append((items[query][1], support, [query]))
+    return Records(items, *(np.asarray(column, np.int32) for column in zip(*rows, strict=True)))
+
+
+def pfenet(
+    items: Sequence[Item], large: np.ndarray, shots: int, count: int, seed: int = 321
+) -> Records:
+    """PFENet's rule: images in order and over again, one of its classes at random as the query.
+
+    The query's object may be small as long as the image holds a large one; supports are large, and
+    each is drawn at most once. The release draws in its loader's processes: this stream is ours.
+
+    Args:
+      large: bool [len(items)], the items that may be supports.
+    """
+    rng = np.random.default_rng(seed)
+    supports = [item for item, kept in zip(items, large, strict=True) if kept]
+    position = {item: i for i, item in enumerate(items)}
+    members = {
+        c: np.asarray([position[supports[i]] for i in m])
+        for c, m in _members(supports, shots + 1).items()
+    }
+    by_image: dict[str, list[int]] = {}
+    for i, (image_id, class_id) in enumerate(items):
+        if class_id in members:
+            by_image.setdefault(image_id, []).append(i)
+    images, rows = list(by_image.values()), []
+    for n in range(count):
+        query = rng.choice(images[n % len(images)])
+        others = members[items[query][1]]
+        support = rng.choice(others[others != query], shots, replace=False)
+        rows.append((items[query][1], support, [query]))
+    return Records(items, *(np.asarray(column, np.int32) for column in zip(*rows, strict=True)))

@@ -82,8 +82,13 @@ def evaluate(
         replicate(run.variables, devices), replicate(bank, devices), records, progress="evaluate"
     )
     seconds = time.perf_counter() - before
+    run_of = chosen.run_of(0 if records_file else len(records)).repeat(records.query.shape[1])
     scores = {
-        name: metrics.score(*evaluation.flat_counts(c, records, data.item_image), chosen.metric)
+        name: metrics.score(
+            *evaluation.flat_counts(c, records, data.item_image),
+            chosen.metric,
+            run=run_of if len(run_of) else None,
+        )
         for name, c in counts.items()
     }
     result = {

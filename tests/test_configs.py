@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 
 from fss_jax import configs, imaging, models, protocols, training
 from fss_jax.bank import Bank
@@ -16,7 +17,12 @@ from fss_jax.configs import base
 from fss_jax.devices import AXIS
 from fss_jax.episodes import RULES
 from fss_jax.losses import LOSSES
+from fss_jax.models.resnet import ResNet
+from fss_jax.models.vgg import VGG
 from fss_jax.optimizers import leaf_names, make_optimizer
+from fss_jax.weights import torchvision
+from fss_jax.weights.layouts import Imported
+from fss_jax.weights.placing import compare
 
 NAMES = sorted(m.name for m in pkgutil.iter_modules(configs.__path__) if m.name != "base")
 DEEP = ("fss1000_resnet101", "fss1000_inception")  # the trace of their gradient takes long
@@ -83,3 +89,24 @@ def test_the_release_has_its_published_number_of_parameters():
     inputs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes(config)]
     params = jax.eval_shape(models.build_from(config).init, jax.random.key(0), *inputs)["params"]
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 32_833_025  # protocols.md B.1
+
+
+@pytest.mark.parametrize(
+    ("name", "arch"), [("guided", "vgg16"), ("panet", "vgg16"), ("canet", "resnet50")]
+)
+def test_published_weights_fit_but_for_what_the_config_skips(name, arch):
+    config = get(name)
+    inputs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes(config)]
+    variables = jax.eval_shape(models.build_from(config).init, jax.random.key(0), *inputs)
+    backbone = {"vgg16": VGG(), "resnet50": ResNet(50)}[arch]
+    image = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
+    theirs = traverse_util.flatten_dict(
+        jax.eval_shape(backbone.init, jax.random.key(0), image), sep="/"
+    )
+    zeros = {leaf: np.broadcast_to(np.float32(0), x.shape) for leaf, x in theirs.items()}
+    if arch == "resnet50":
+        zeros["params/fc/kernel"] = np.zeros((2048, 1000), np.float32)
+    table = torchvision.TABLES[arch]
+    imported = Imported(zeros, table.preprocessing, table.landmarks)
+    pairs, problems = compare(imported, variables, config.init_skip.split(","))
+    assert not problems and len(pairs) >= 26

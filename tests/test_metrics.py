@@ -129,3 +129,19 @@ def test_one_class_and_one_image_still_score():
     score = metrics.score(np.asarray([[4, 1, 1, 10]]), np.asarray([5]), np.asarray([0]))
     assert score.miou == pytest.approx(4 / 6)
     assert score.miou_ci95 == pytest.approx((4 / 6, 4 / 6))
+
+
+def test_a_score_over_runs_is_the_mean_of_the_runs():
+    rng = np.random.default_rng(3)
+    counts = rng.integers(1, 50, (40, 4))
+    class_id, image, run = rng.integers(1, 4, 40), rng.integers(0, 9, 40), np.repeat([0, 1], 20)
+    class_id[20:][class_id[20:] == 3] = 1  # the second run lacks a class
+    both = metrics.score(counts, class_id, image, run=run)
+    first, second = (
+        metrics.score(counts[run == r], class_id[run == r], image[run == r]) for r in (0, 1)
+    )
+    expected = [(a + b) / 2 for a, b in zip(first.class_iou[:2], second.class_iou, strict=True)]
+    np.testing.assert_allclose(both.class_iou, [*expected, first.class_iou[2]])
+    assert both.fb_iou == pytest.approx((first.fb_iou + second.fb_iou) / 2)
+    assert both.miou_ci95[0] < both.miou < both.miou_ci95[1]
+    np.testing.assert_array_equal(both.counts[:2], first.counts[:2] + second.counts)

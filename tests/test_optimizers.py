@@ -136,6 +136,12 @@ def test_halving():
     np.testing.assert_allclose(rates, [1e-3, 1e-3, 5e-4, 5e-4, 2.5e-4, 1.25e-4], rtol=1e-6)
 
 
+def test_tenths():
+    schedule = learning_rate(settings(schedule="tenths", lr=1e-3, tenth_at=(10, 20)))
+    rates = [float(schedule(step)) for step in (0, 9, 10, 19, 20, 35)]
+    np.testing.assert_allclose(rates, [1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5], rtol=1e-5)
+
+
 def test_warm_up_is_linear_and_then_the_schedule_starts():
     schedule = learning_rate(settings(schedule="halving", lr=1.0, halve_every=10, warmup=4))
     rates = [float(schedule(step)) for step in (0, 1, 2, 4, 13, 14)]

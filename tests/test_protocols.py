@@ -33,6 +33,79 @@ def test_the_release_s_protocol_gives_its_published_list(shared, split):
     assert digest == "13bc476f5188a907697ac646c2940e242694a751ac42233ac44b7956cabe17b0"
 
 
+def published_items(shared, fold):
+    """The fold's items that pass the lattice filter, from the dump of OSLSM's loader."""
+    lines = (shared / f"protocols/oslsm/items_fold{fold}.txt").read_text().splitlines()
+    return {(image_id, int(class_id)) for image_id, class_id in map(str.split, lines)}
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("fold", range(4))
+@pytest.mark.parametrize("shots", [1, 5])
+def test_hsnet_s_list_is_its_file_s_walked_as_its_loader_does(shared, split, fold, shots):
+    lines = (shared / f"protocols/lists/hsnet_pascal_val_fold{fold}.txt").read_text().split()
+    listed = [(line.split("__")[0], int(line.split("__")[1])) for line in lines]
+    kept = published_items(shared, fold)
+    items = sorted({*kept, *listed})
+    hits = np.asarray([3 * (item in kept) for item in items])
+    whole = dataclasses.replace(
+        split,
+        items=tuple(items),
+        item_image=np.arange(len(items)),
+        item_value=hits,
+        item_area=hits,
+        item_lattice_hits=hits,
+    )
+    protocol = protocols.get("hsnet")
+    assert protocol.filter(whole).items == tuple(listed)
+
+    state, text = np.random.get_state(), ""
+    np.random.seed(0)
+    for position in range(1000):  # HSNet's loader, with its own calls
+        query, class_id = listed[position % len(listed)]
+        names = [name for name, other in listed if other == class_id]
+        supports = []
+        while len(supports) < shots:
+            name = np.random.choice(names, 1, replace=False)[0]
+            supports += [name] if name != query else []
+        text += f"{class_id} {query} {','.join(supports)}\n"
+    np.random.set_state(state)
+    assert format_records(protocol.records(protocol.filter(whole), shots)) == text
+
+
+def test_panet_s_five_runs_are_five_lists(split):
+    panet = dataclasses.replace(protocols.get("panet"), episodes=50)
+    records = panet.records(split, 1)
+    assert len(records) == 250 and panet.run_of(250).tolist() == [
+        r for r in range(5) for _ in range(50)
+    ]
+    for run in range(5):
+        alone = dataclasses.replace(panet, runs=1, seed=1234 + run).records(split, 1)
+        assert format_records(records[run * 50 : run * 50 + 50]) == format_records(alone)
+
+
+def test_canet_walks_the_list_thrice(split):
+    records = protocols.get("canet").records(split, 2)
+    queries, m = records.query[:, 0].tolist(), len(split.items)
+    assert len(records) == 3 * m and queries[:m] == list(range(m))
+    assert sorted(queries[m : 2 * m]) == sorted(queries[2 * m :]) == list(range(m))
+    assert all(len({q, *s}) == 3 for q, s in zip(queries, records.support.tolist(), strict=True))
+
+
+def test_pfenet_s_queries_are_images_in_order_and_its_supports_large(split):
+    names = split.class_names
+    small = [image.endswith("_1") and not image.startswith(names[c]) for image, c in split.items]
+    split = dataclasses.replace(split, item_area=np.where(small, 10, 3000))
+    protocol = dataclasses.replace(protocols.get("pfenet"), episodes=60)
+    filtered = protocol.filter(split)
+    records = protocol.records(filtered, 2)
+    assert (filtered.item_area[records.support] >= 2048).all()
+    assert (filtered.item_area[records.query] < 2048).any()
+    images = [filtered.items[q][0] for q in records.query[:, 0]]
+    distinct = sorted({image for image, _ in filtered.items})
+    assert images == [distinct[n % len(distinct)] for n in range(60)]
+
+
 def test_filters_are_the_protocol_s(split):
     strict = dataclasses.replace(protocols.get("oslsm_release"), min_lattice_hits=1)
     assert (strict.filter(split).item_lattice_hits >= 1).all()

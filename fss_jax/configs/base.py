@@ -43,6 +43,7 @@ def get_config() -> ConfigDict:
     c.schedule = "constant"
     c.warmup = 0
     c.halve_every = 1
+    c.tenth_at = ()  # updates
     c.weight_decay = 0.0
     c.clip = 0.0
     c.clip_groups = ()
