@@ -236,7 +236,7 @@ def test_alexnet_in_both_branches():
         ),
         ({"geometry": "fcn"}, "geometry 'fcn': choose one of release, paper"),
         ({"hash_form": "two"}, "hash form 'two': choose one of joint, separate"),
-        ({"logit_scale": "log"}, "logit_scale 'log': choose one of none, sqrt"),
+        ({"logit_scale": "log"}, "logit_scale 'log': choose one of none, sqrt, cosine"),
         ({"blocks": [[1, 64]], "geometry": "paper"}, "1 blocks cannot have a stride of 32"),
     ],
 )
@@ -253,3 +253,14 @@ def test_build_names_what_is_known():
         ValueError, match="unknown field .* 'widht': did you mean 'width'.*geometry"
     ):
         models.build("oslsm", widht=2.0)
+
+
+def test_cosine_logits_do_not_depend_on_how_large_the_weights_are():
+    model, variables = network("small", logit_scale="cosine"), variables_of("small")
+    support_image, support_mask, query = episode()
+    task = model.apply(variables, support_image, support_mask, method="condition")
+    scaled = {"w": 7.0 * task["w"], "b": task["b"]}
+    logits, same = (model.apply(variables, t, query, method="segment") for t in (task, scaled))
+    np.testing.assert_allclose(logits, same, atol=1e-3)
+    bias = task["b"].reshape(1, 1, 1, 1)
+    assert 0 < jnp.abs(logits - bias).max() <= 20.0

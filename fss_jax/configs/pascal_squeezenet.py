@@ -20,7 +20,7 @@ def get_config() -> ConfigDict:
             "backbone": "squeezenet1_0",
             "geometry": "squeezenet",
             "hidden": 512,
-            "logit_scale": "sqrt",
+            "logit_scale": "cosine",  # pretrained features are large
             "preprocessing": "torchvision",
             "dropout": 0.0,
         }

@@ -230,3 +230,8 @@ def resize_bilinear(
 def nearest_x2(x: Float[Array, "*b h w c"]) -> Float[Array, "*b oh ow c"]:
     """Doubles height and width by repeating pixels."""
     return jnp.repeat(jnp.repeat(x, 2, axis=-3), 2, axis=-2)
+
+
+def unit(x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
+    """Vectors of length one along the last axis; zero stays zero, with finite gradients."""
+    return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), 1e-16))

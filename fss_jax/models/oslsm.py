@@ -14,13 +14,14 @@ from fss_jax import imaging
 from fss_jax.models import fcn, vgg
 from fss_jax.models.alexnet import AlexNet
 from fss_jax.models.hashing import ClassifierHash
-from fss_jax.models.layers import scaled
+from fss_jax.models.layers import scaled, unit
 from fss_jax.models.squeezenet import FEATURES as SQUEEZENET_FEATURES
 from fss_jax.models.squeezenet import SqueezeNet
 
 # With the map, in cells, that a 224 pixel image leaves for fc6; SqueezeNet has no fc6.
 BACKBONES = {"vgg16": (vgg.VGG, 7), "alexnet": (AlexNet, 6), "squeezenet1_0": (SqueezeNet, 0)}
-LOGIT_SCALES = ("none", "sqrt")
+LOGIT_SCALES = ("none", "sqrt", "cosine")
+COSINE = 20.0  # PANet 3.2
 
 
 class OSLSM(nn.Module):
@@ -38,8 +39,9 @@ class OSLSM(nn.Module):
         pixels, 7 for VGG-16 and 6 for AlexNet.
       num_outputs: what the conditioning branch puts out (fc8) before hashing.
       hash_form, hash_seed: see hashing.ClassifierHash.
-      logit_scale: 'none' as published, or 'sqrt', which divides the logits by the root of the number
-        of features; with it small networks train from scratch.
+      logit_scale: 'none' as published; 'sqrt' divides the logits by the root of the number of
+        features, with which small networks train from scratch; 'cosine' compares directions only,
+        times 20, for pretrained features of any size.
       preprocessing: a key of imaging.PREPROCESSING.
       dropout: rate after fc6 and fc7 in both branches.
       dtype: compute type; parameters, tasks and logits are float32.
@@ -130,6 +132,8 @@ class OSLSM(nn.Module):
         x = imaging.normalize(query_image, self.preprocessing)
         x, _ = self.segmentation(x, train=train)
         w = task["w"].astype(x.dtype)
+        if self.logit_scale == "cosine":
+            x, w = unit(x), COSINE * unit(w)
         score = jnp.einsum("bqhwc,bkc->bkqhw", x, w, preferred_element_type=jnp.float32)
         score = score + task["b"][:, :, None, None, None]
         if self.logit_scale == "sqrt":

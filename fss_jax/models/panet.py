@@ -16,7 +16,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fss_jax import imaging
-from fss_jax.models.layers import Conv, interpolation, max_pool, resize_bilinear, scaled
+from fss_jax.models.layers import (
+    Conv,
+    interpolation,
+    max_pool,
+    resize_bilinear,
+    scaled,
+    unit,
+)
 from fss_jax.models.masked_pooling import masked_average, split
 from fss_jax.models.vgg import VGG16
 
@@ -170,7 +177,7 @@ def similarity(
     features: Float[Array, "b q h w c"], task: Float[Array, "b ways c"]
 ) -> Float[Array, "b q ways h w"]:
     """The cosine of each cell's feature with each prototype, times 20."""
-    return SCALE * jnp.einsum("bqhwc,bmc->bqmhw", _unit(features), _unit(task))
+    return SCALE * jnp.einsum("bqhwc,bmc->bqmhw", unit(features), unit(task))
 
 
 def alignment_loss(
@@ -187,7 +194,7 @@ def alignment_loss(
     predicted = jax.nn.one_hot(scores.argmax(2), scores.shape[2], axis=2)
     area = predicted.sum((1, 3, 4))
     swapped = jnp.einsum("bqmij,bqijc->bmc", predicted, query) / (area + EPSILON)[..., None]
-    cosine = jnp.einsum("bnkhwc,bmc->bmnkhw", _unit(support), _unit(swapped))
+    cosine = jnp.einsum("bnkhwc,bmc->bmnkhw", unit(support), unit(swapped))
     own = jnp.einsum("bnnkhw->bnkhw", cosine[:, 1:])
     logits = _stretch(SCALE * (own - cosine[:, 0]), mask.shape[-2:])
     foreground, background = split(mask)
@@ -195,11 +202,6 @@ def alignment_loss(
     counted = jnp.maximum((foreground + background).sum((-1, -2)), 1.0)
     present = (area[:, 1:] > 0)[..., None]
     return (present * loss.sum((-1, -2)) / counted).mean()
-
-
-def _unit(x: Array) -> Array:
-    """Vectors of length one along the last axis; zero stays zero, with finite gradients."""
-    return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), 1e-16))
 
 
 def _stretch(score: Float[Array, "*b h w"], size: tuple[int, int]) -> Float[Array, "*b H W"]:
