@@ -88,9 +88,7 @@ def open_run(
     if config:
         variables = models.init_variables(models.build_from(config), config)
         if config.init:
-            variables, config.model.preprocessing = weights.load(
-                config.init, variables, config.init_skip
-            )
+            variables = weights.start(config, variables)
         elif variables.get("params"):
             raise ValueError("--config without --config.init names no weights to score; set both")
         step = 0

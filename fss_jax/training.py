@@ -190,9 +190,7 @@ def train(config: ConfigDict, workdir: str | Path, device_count: int = 0) -> flo
         unlogged = known["unlogged"]
     variables = models.init_variables(models.build_from(config), config)
     if config.init and not resuming:
-        variables, config.model.preprocessing = weights.load(
-            config.init, variables, config.init_skip
-        )
+        variables = weights.start(config, variables)
     params = variables.pop("params")
     state = TrainState(jnp.int32(0), params, variables, optimizer.init(params))
     model = models.build_from(config)

@@ -190,6 +190,7 @@ def test_gradients_are_finite_and_reach_everything():
     [
         ({"form": "printed"}, "'printed': choose paper or release"),
         ({"backbone": "vgg"}, "'vgg': choose one of vgg16, resnet101, inception_v3"),
+        ({"backbone": "resnet101", "source": "caffe"}, "'caffe': choose torchvision or keras"),
         ({"batch_norm": "mean"}, "'mean': choose one of"),
     ],
 )
@@ -204,3 +205,10 @@ def test_sizes_are_named():
     task, _ = run(network(), episode()[:2], method="condition")
     with pytest.raises(ValueError, match="query images of 96x96 pixels .* 64x64"):
         run(network(), (task, episode(side=96)[2]), method="segment")
+
+
+def test_the_source_of_the_weights_shapes_the_backbone():
+    for source, keras in (("torchvision", False), ("keras", True)):
+        assert network(backbone="resnet101", source=source).bind({}).encoder.stride_first == keras
+        inception = network(backbone="inception_v3", source=source).bind({}).encoder
+        assert inception.count_border != keras

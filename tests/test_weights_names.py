@@ -9,6 +9,7 @@ import pytest
 from flax import traverse_util
 
 from fss_jax import imaging, weights
+from fss_jax.configs import fss1000_resnet101
 from fss_jax.models.alexnet import AlexNet
 from fss_jax.models.inception import InceptionV3
 from fss_jax.models.oslsm import OSLSM
@@ -297,3 +298,12 @@ def test_weights_at_hand_load_into_squeezenet(shared):
     loaded, preprocessing = weights.load(spec, variables)
     assert preprocessing == "torchvision"
     assert sum(leaf.size for leaf in jax.tree.leaves(loaded)) == 1_248_424
+
+
+@pytest.mark.parametrize("source", ["torchvision", "keras"])
+def test_weights_for_another_build_of_the_backbone_are_refused(source):
+    config = fss1000_resnet101.get_config()
+    config.init = {"torchvision": "keras", "keras": "torchvision"}[source] + ":resnet101:FILE"
+    config.model.source = source
+    with pytest.raises(ValueError, match=f"built for {source}'s: set config.model.source="):
+        weights.start(config, {})

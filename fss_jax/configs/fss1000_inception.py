@@ -14,4 +14,5 @@ from fss_jax.configs import fss1000_resnet101
 def get_config() -> ConfigDict:
     c = fss1000_resnet101.get_config()
     c.model.backbone = "inception_v3"
+    c.model.source = "torchvision"  # or keras
     return c

@@ -13,6 +13,7 @@ from fss_jax.configs import fss1000_release
 def get_config() -> ConfigDict:
     c = fss1000_release.get_config()
     c.model.backbone = "resnet101"
+    c.model.source = "torchvision"  # or keras
     c.loss = "mean"  # BCE
     c.steps = 500_000  # FSS-1000 5.1
     c.halve_every = 50_000  # FSS-1000 5.1

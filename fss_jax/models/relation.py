@@ -34,6 +34,7 @@ from fss_jax.models.resnet import ResNet
 from fss_jax.models.vgg import VGG
 
 FORMS = ("paper", "release")
+SOURCES = ("torchvision", "keras")
 STRIDE = 32
 
 
@@ -77,6 +78,8 @@ class RelationNetwork(nn.Module):
     Attributes:
       backbone: 'vgg16' (with BatchNorm), 'resnet101' or 'inception_v3'.
       form: 'paper' or 'release'.
+      source: 'torchvision' or 'keras', whose weights the backbone is for: Keras' ResNet strides in a
+        block's first 1x1 and its InceptionV3 averages without the padding.
       width: channel multiplier of everything.
       batch_norm: 'episode', 'batch' or 'running'.
       momentum: of the running averages in relation and decoder; the encoder's is 0.9.
@@ -85,12 +88,13 @@ class RelationNetwork(nn.Module):
       dtype: compute type.
 
     Raises:
-      ValueError: unknown backbone or form; sizes that are no multiples of 32; support and query of
-        different sizes.
+      ValueError: unknown backbone, form or source; sizes that are no multiples of 32; support and
+        query of different sizes.
     """
 
     backbone: str = "vgg16"
     form: str = "release"
+    source: str = "torchvision"
     width: float = 1.0
     batch_norm: str = "episode"
     momentum: float = 0.0
@@ -104,6 +108,11 @@ class RelationNetwork(nn.Module):
         if self.backbone not in PLANS:
             names = ", ".join(PLANS)
             raise ValueError(f"relation network backbone {self.backbone!r}: choose one of {names}")
+        if self.source not in SOURCES:
+            raise ValueError(
+                f"relation network source {self.source!r}: choose {' or '.join(SOURCES)}"
+            )
+        keras = self.source == "keras"
         shared = {
             "batch_norm": self.batch_norm,
             "axis_name": self.axis_name,
@@ -112,9 +121,11 @@ class RelationNetwork(nn.Module):
         if self.backbone == "vgg16":
             self.encoder = VGG(width=self.width, norm="batch", hidden=0, **shared)
         elif self.backbone == "resnet101":
-            self.encoder = ResNet(101, width=self.width, **shared)
+            self.encoder = ResNet(101, width=self.width, stride_first=keras, **shared)
         else:
-            self.encoder = InceptionV3(width=self.width, padded=True, **shared)
+            self.encoder = InceptionV3(
+                width=self.width, padded=True, count_border=not keras, **shared
+            )
 
         def block(channels, kernel):
             return [

@@ -5,7 +5,6 @@
   keras:ARCH[:FILE]         .h5 of keras.applications; see keras.TABLES
   fss1000:FOLDER            the FSS-1000 release's feature_encoder.pkl and relation_network.pkl
   fss_jax:FILE              .safetensors written by `python -m fss_jax.export`
-  workdir:FOLDER            the best checkpoint of another run
   workdir:FOLDER            the best checkpoint of another training
 
 Without a file, official weights are downloaded once (registry.OFFICIAL). Which channel order, range
@@ -15,6 +14,8 @@ and mean the weights expect is a property of the weights, and comes with them.
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from ml_collections import ConfigDict
 
 from fss_jax.weights import caffe, exported, fss1000, keras, torchvision, workdirs
 from fss_jax.weights.layouts import Imported
@@ -62,3 +63,22 @@ def load(
     imported = read(spec)
     patterns = [pattern.strip() for pattern in patterns if pattern.strip()]
     return place(imported, variables, patterns, spec), imported.preprocessing
+
+
+def start(config: ConfigDict, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """`load` as a config says (init, init_skip); the preprocessing goes into the config.
+
+    Raises:
+      ValueError: also for Keras' ResNet or Inception in a backbone built for torchvision's, or the
+        other way round, whose shapes agree but not their answers.
+    """
+    kind = config.init.partition(":")[0]
+    source = config.model.get("source", "torchvision")
+    backbone = config.model.get("backbone", "vgg16")
+    if config.method == "relation" and backbone != "vgg16" and kind in WITH_ARCH and kind != source:
+        raise ValueError(
+            f"weights {config.init!r} with a backbone built for {source}'s: set "
+            f"config.model.source={kind} (see docs/weights.md)"
+        )
+    variables, config.model.preprocessing = load(config.init, variables, config.init_skip)
+    return variables
