@@ -23,12 +23,14 @@ class Config(tfds.core.BuilderConfig):
       size: pixels per side.
       cues: give every class a color and texture of its own; without, only its shape tells it.
       seed: of everything random in the pictures. The classes and their split stay.
+      varied: objects of any size and muted colors, too (see the README).
       classes: how many classes in all, for a small dataset with the same proportions of splits.
     """
 
     size: int = 224
     cues: bool = True
     seed: int = 0
+    varied: bool = False
     classes: int = sum(glyphs.SPLITS.values())
 
 
@@ -40,6 +42,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     BUILDER_CONFIGS = [
         Config(name="full", description="224 x 224 pixels, as FSS-1000."),
         Config(name="tiny", description="64 x 64 pixels, for training on a CPU.", size=64),
+        Config(
+            name="varied",
+            description="128 x 128, objects of any size and color: what the shipped model saw.",
+            size=128,
+            varied=True,
+        ),
         Config(name="shape", description="224 x 224, shape the only cue: hard.", cues=False),
         Config(name="shape_tiny", description="64 x 64, shape the only cue.", size=64, cues=False),
     ]
@@ -79,7 +87,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         config = self.builder_config
         painter = Painter(
-            glyphs.silhouettes(classes), first_id, config.size, config.cues, config.seed
+            glyphs.silhouettes(classes),
+            first_id,
+            config.size,
+            config.cues,
+            config.seed,
+            config.varied,
         )
         for row, pictures in enumerate(painter.paint()):
             for number, (image, label) in enumerate(pictures, 1):

@@ -176,3 +176,16 @@ def test_stock_tfds_finds_it(prepared):
 def test_impossible_numbers_of_classes_are_refused(tmp_path, classes):
     with pytest.raises(ValueError, match=f"classes={classes}: give a number from 9 to 1000"):
         prepare.prepare("fss_glyphs", "tiny", tmp_path, options={"classes": classes})
+
+
+def test_varied_pictures_have_larger_objects_and_greyer_colors(fields):
+    shares, saturations = [], []
+    for varied in (False, True):
+        some = painter(fields, varied=varied)
+        masks = [some.picture(row, 1)[1] for row in range(24)]
+        shares.append(max(mask.mean() for mask in masks))
+        rng = np.random.default_rng(0)
+        textures = [rendering.class_texture(rng, muted=varied) for _ in range(50)]
+        saturations.append(min(texture.colors[0][1] for texture in textures))
+    assert shares[0] < rendering.AREA[1] * 1.25 < shares[1]
+    assert saturations[1] < 0.2 < 0.5 <= saturations[0]

@@ -18,6 +18,7 @@ from PIL import Image
 from data_builders.fss_glyphs import rendering
 
 IMAGES_PER_CLASS = 10  # FSS 3
+VARIED_AREA = (0.045, 0.45)  # of the picture, per object
 FEW = 300  # pictures; below this, starting processes takes longer than they save
 
 
@@ -32,6 +33,7 @@ class Painter:
       cues: True: a class has a texture of its own. False: every object gets a random one, so that
         only its shape tells the class.
       seed: of the whole dataset.
+      varied: objects of any size (VARIED_AREA) and muted colors, too.
     """
 
     fields: np.ndarray
@@ -39,6 +41,7 @@ class Painter:
     size: int
     cues: bool
     seed: int
+    varied: bool = False
 
     def picture(self, row: int, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Picture `number` (from 1) of class `first_id + row`.
@@ -56,13 +59,14 @@ class Painter:
             [self._texture(r, rng) for r in rows],
             self.size,
             rng,
+            VARIED_AREA if self.varied else rendering.AREA,
         )
 
     def _texture(self, row: int, rng: np.random.Generator) -> rendering.Texture:
         if not self.cues:
-            return rendering.class_texture(rng)
+            return rendering.class_texture(rng, muted=self.varied)
         own = np.random.default_rng((self.seed, self.first_id + row))
-        return rendering.class_texture(own).jittered(rng)
+        return rendering.class_texture(own, muted=self.varied).jittered(rng)
 
     def class_pictures(self, row: int) -> list[tuple[bytes, np.ndarray]]:
         """All pictures of a class: (the image file's bytes, uint8 label map)."""

@@ -102,9 +102,15 @@ PATTERNS = {
 }
 
 
-def class_texture(rng: np.random.Generator) -> Texture:
-    """A surface as classes have them: a definite hue, and often a second color."""
-    hue, saturation, value = rng.random(), rng.uniform(0.5, 1), rng.uniform(0.55, 1)
+def class_texture(rng: np.random.Generator, *, muted: bool = False) -> Texture:
+    """A surface as classes have them: a definite hue, and often a second color.
+
+    Args:
+      muted: greys, browns and darks, too, as things in photographs have them.
+    """
+    hue = rng.random()
+    saturation = rng.uniform(0.0 if muted else 0.5, 1)
+    value = rng.uniform(0.15 if muted else 0.55, 1)
     second = {
         "dark": (hue, saturation, value * rng.uniform(0.25, 0.5)),
         "light": (hue, saturation * rng.uniform(0.1, 0.35), min(1, value * 1.3)),
@@ -218,7 +224,9 @@ def sample(field: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     )
 
 
-def lay_out(fields: list[np.ndarray], rng: np.random.Generator) -> list[Pose]:
+def lay_out(
+    fields: list[np.ndarray], rng: np.random.Generator, area: tuple[float, float] = AREA
+) -> list[Pose]:
     """Poses for objects such that the frame and the others hide little of each.
 
     Every object's position is drawn uniformly from all that fit beside those placed before. If
@@ -226,11 +234,12 @@ def lay_out(fields: list[np.ndarray], rng: np.random.Generator) -> list[Pose]:
 
     Args:
       fields: signed distance fields; the order is the order of placing.
+      area: the range of areas, as fractions of the picture.
     Returns:
       Poses of the first objects: all of them, or as many as found room.
     """
-    areas = np.exp(rng.uniform(*np.log(AREA), len(fields)))
-    poses = [Pose.random(area, rng) for area in areas]
+    areas = np.exp(rng.uniform(*np.log(area), len(fields)))
+    poses = [Pose.random(one, rng) for one in areas]
     for count in range(len(fields), 0, -1):
         for shrink in (1, 0.92, 0.85):
             chosen = [pose.shrunk(shrink) for pose in poses[:count]]
@@ -271,6 +280,7 @@ def render(
     textures: list[Texture],
     size: int,
     rng: np.random.Generator,
+    area: tuple[float, float] = AREA,
 ) -> tuple[np.ndarray, np.ndarray]:
     """One picture of some objects, and where the first one shows.
 
@@ -278,13 +288,14 @@ def render(
       fields: signed distance fields (glyphs.py), the meant object's first.
       textures: the objects' surfaces.
       size: pixels per side.
+      area: the range of the objects' areas, as fractions of the picture.
     Returns:
       (uint8 [size, size, 3] picture, bool [size, size] visible pixels of the first object, at
       least `MIN_VISIBLE` of the picture).
     """
     while True:
         order = rng.permutation(len(fields))  # of placing, so that being meant brings no advantage
-        poses = lay_out([fields[i] for i in order], rng)
+        poses = lay_out([fields[i] for i in order], rng, area)
         order = order[: len(poses)]
         if 0 not in order or len(order) == 1:
             continue
