@@ -35,13 +35,17 @@ CANVAS = flags.DEFINE_integer(
 DEVICES = flags.DEFINE_integer(
     "devices", 0, "devices of this process to use; 0 = all", lower_bound=0
 )
+CLUSTER = flags.DEFINE_boolean(
+    "cluster", None, "join the run's other processes; default: if the environment names them"
+)
 flags.mark_flag_as_required("workdir")
 
 
 def main() -> None:
-    from fss_jax import pair_results, results
+    from fss_jax import devices, pair_results, results
 
     commands.use_compilation_cache()
+    devices.join_cluster(CLUSTER.value)
     if EXHAUSTIVE.value:
         unused = [f.name for f in (SHOTS, RECORDS, EPISODES, CONFIG) if f.value is not None]
         if unused and (unused != ["shots"] or SHOTS.value != 1):
@@ -74,7 +78,8 @@ def main() -> None:
         canvas=CANVAS.value,
         config=CONFIG.value,
     )
-    print(results.result_table(result))
+    if devices.is_lead():
+        print(results.result_table(result))
 
 
 if __name__ == "__main__":

@@ -17,13 +17,17 @@ INIT_FROM = flags.DEFINE_string(
 DEVICES = flags.DEFINE_integer(
     "devices", 0, "devices of this process to use; 0 = all", lower_bound=0
 )
+CLUSTER = flags.DEFINE_boolean(
+    "cluster", None, "join the run's other processes; default: if the environment names them"
+)
 flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main() -> None:
-    from fss_jax import training
+    from fss_jax import devices, training
 
     commands.use_compilation_cache()
+    devices.join_cluster(CLUSTER.value)
     if INIT_FROM.value:
         CONFIG.value.init = f"workdir:{INIT_FROM.value}"
     training.train(CONFIG.value, WORKDIR.value, DEVICES.value)

@@ -1,13 +1,50 @@
-"""One process's devices: how many take part, and how arrays are laid over them."""
+"""Devices and processes: how many take part, and how arrays are laid over them."""
 
 import functools
+import os
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "devices"
+
+
+def join_cluster(wanted: bool | None = None) -> None:
+    """Joins the other processes of this run, before any device is touched; docs/clusters.md.
+
+    Args:
+      wanted: None looks at the environment: JAX_COORDINATOR_ADDRESS (with JAX_NUM_PROCESSES and
+        JAX_PROCESS_ID), Slurm's srun, Open MPI, or a TPU slice of several hosts under Kubernetes.
+
+    Raises:
+      ValueError: the others cannot be found or reached.
+    """
+    env = os.environ
+    named = "JAX_COORDINATOR_ADDRESS" in env
+    srun = "SLURM_STEP_NODELIST" in env and int(env.get("SLURM_NTASKS", "1")) > 1
+    mpi = int(env.get("OMPI_COMM_WORLD_SIZE", "1")) > 1
+    tpu = "," in env.get("TPU_WORKER_HOSTNAMES", "") or "MEGASCALE_COORDINATOR_ADDRESS" in env
+    if not (named or srun or mpi or tpu if wanted is None else wanted):
+        return
+    try:
+        count = {}
+        if named and "JAX_NUM_PROCESSES" in env:
+            count["num_processes"] = int(env["JAX_NUM_PROCESSES"])
+            count["process_id"] = int(env["JAX_PROCESS_ID"])
+        jax.distributed.initialize(**count)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"cannot join the other processes ({type(error).__name__}: {error}); set "
+            "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or --nocluster to run alone"
+        ) from error
+
+
+def is_lead() -> bool:
+    """Whether this process is the one that writes files and draws progress bars."""
+    return jax.process_index() == 0
 
 
 def local_devices(count: int = 0) -> list[jax.Device]:
@@ -20,6 +57,28 @@ def local_devices(count: int = 0) -> list[jax.Device]:
     if count > len(found):
         raise ValueError(f"{count} devices asked for, this process has {len(found)}: {found}")
     return found[: count or len(found)]
+
+
+def of_all_processes(devices: list[jax.Device]) -> list[jax.Device]:
+    """This process's devices and as many of every other process, in the order of `jax.pmap`'s axis."""
+    if jax.process_count() == 1:
+        return devices
+    others = (jax.local_devices(process_index=p) for p in range(jax.process_count()))
+    return [device for found in others for device in found[: len(devices)]]
+
+
+def process_rows(count: int) -> np.ndarray:
+    """This process's share of `count` rows; all have equally many, since the last row repeats."""
+    each = -(-count // jax.process_count())
+    start = jax.process_index() * each
+    return np.minimum(np.arange(start, start + each), count - 1)
+
+
+def join_rows(rows: np.ndarray) -> np.ndarray:
+    """The rows of all processes, one process after another."""
+    if jax.process_count() == 1:
+        return rows
+    return multihost_utils.process_allgather(rows).reshape(-1, *rows.shape[1:])
 
 
 @functools.cache
@@ -53,6 +112,6 @@ def first(tree: Any) -> Any:
 
 
 def describe() -> str:
-    """What kind of device this runs on, e.g. '1 x cpu'."""
+    """What kind of device this runs on, over all processes, e.g. '1 x cpu'."""
     device = jax.devices()[0]
     return f"{jax.device_count()} x {device.device_kind}"

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from fss_jax import imaging, trivial
 from fss_jax.bank import Bank, Episode, gather
-from fss_jax.devices import AXIS, shard
+from fss_jax.devices import AXIS, is_lead, join_rows, process_rows, shard
 from fss_jax.episodes import Records
 from fss_jax.metrics import confusion
 from fss_jax.protocols import Protocol
@@ -149,14 +149,19 @@ class Evaluator:
     ) -> dict[str, np.ndarray]:
         """int64 [N, Q, 4] confusion counts of every predictor, in record order.
 
+        Every process counts its share of the records and knows all counts in the end.
+
         Args:
           variables, bank: replicated over the devices.
           progress: label of the progress bar; none if empty.
         """
         wrong = trivial.wrong_supports(records) if self.with_trivial else records.support
+        share = process_rows(len(records))
         parts: dict[str, list[np.ndarray]] = {}
-        with tqdm(total=len(records), desc=progress, unit="ep", disable=not progress) as bar:
-            for rows in self._batches(len(records)):
+        hidden = not progress or not is_lead()
+        with tqdm(total=len(share), desc=progress, unit="ep", disable=hidden) as bar:
+            for batch in self._batches(len(share)):
+                rows = share[batch]
                 call = shard(
                     tuple(
                         column[rows].reshape(len(self.devices), self.batch, -1)
@@ -166,12 +171,14 @@ class Evaluator:
                 )
                 for name, counts in self._count(variables, bank, *call).items():
                     parts.setdefault(name, []).append(np.asarray(counts))
-                bar.update(min(len(rows), len(records) - bar.n))
-        return {
-            name: np.concatenate(chunks)
-            .reshape(-1, *chunks[0].shape[2:])[: len(records)]
-            .astype(np.int64)
+                bar.update(min(len(rows), len(share) - bar.n))
+        mine = {
+            name: np.concatenate(chunks).reshape(-1, *chunks[0].shape[2:])[: len(share)]
             for name, chunks in parts.items()
+        }
+        return {
+            name: join_rows(counts)[: len(records)].astype(np.int64)
+            for name, counts in mine.items()
         }
 
     def _batches(self, count: int) -> Iterator[np.ndarray]:

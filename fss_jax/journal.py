@@ -10,7 +10,7 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from fss_jax import metrics
-from fss_jax.devices import first
+from fss_jax.devices import first, is_lead
 from fss_jax.episodes import EpisodeSampler
 from fss_jax.optimizers import learning_rate
 from fss_jax.report import write_text
@@ -23,7 +23,8 @@ class NonFiniteLoss(ValueError):
 class Journal:
     """Metrics of finished dispatches: JSON lines, TensorBoard and the progress bar.
 
-    Values are read one dispatch late, so that the device never waits for the host.
+    Values are read one dispatch late, so that the device never waits for the host. Of several processes
+    the lead writes; all watch for divergence, and so stop together.
 
     Attributes:
       unlogged: loss, gradient norm and confusion counts of each step since the last line. They go
@@ -39,18 +40,23 @@ class Journal:
         unlogged: list[list[float]],
     ):
         self.path, self.config, self.sampler = workdir / "metrics.jsonl", config, sampler
-        if self.path.exists():  # drop what a killed run logged after its last checkpoint
+        if is_lead() and self.path.exists():
+            # What a killed run logged after its last checkpoint goes.
             lines = self.path.read_text().splitlines(keepends=True)
             whole = [line for line in lines if line.endswith("\n")]  # the last may be cut off
             kept = [line for line in whole if json.loads(line)["step"] <= start]
             write_text(self.path, "".join(kept))
-        self.board = SummaryWriter(str(workdir / "tensorboard"))
+        self.board = SummaryWriter(str(workdir / "tensorboard")) if is_lead() else None
         self.schedule = learning_rate(config)
         self.unlogged = unlogged
         self.rate = ""
         self.waited, self.since, self.steps_since = 0.0, time.perf_counter(), 0
         self.bar = tqdm(
-            total=config.steps * config.batch, initial=start * config.batch, desc="train", unit="ep"
+            total=config.steps * config.batch,
+            initial=start * config.batch,
+            desc="train",
+            unit="ep",
+            disable=not is_lead(),
         )
 
     def add(self, step: int, measured: dict, waited: float) -> None:
@@ -112,6 +118,8 @@ class Journal:
         self.unlogged, self.waited, self.steps_since, self.since = [], 0.0, 0, now
 
     def write(self, line: dict) -> None:
+        if not self.board:
+            return
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
         for name, value in line.items():
@@ -128,4 +136,5 @@ class Journal:
 
     def close(self) -> None:
         self.bar.close()
-        self.board.close()
+        if self.board:
+            self.board.close()

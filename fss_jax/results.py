@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from fss_jax import bank as banks
 from fss_jax import breakdown, evaluation, metrics, report
-from fss_jax.devices import local_devices, replicate
+from fss_jax.devices import is_lead, local_devices, replicate
 from fss_jax.episodes import Records, parse_records, records_sha256
 from fss_jax.metrics import Scores
 from fss_jax.runs import open_run, provenance, provenance_line
@@ -103,6 +103,8 @@ def evaluate(
         "seconds": seconds,
         "episodes_per_second": len(records) / seconds,
     }
+    if not is_lead():  # it alone writes
+        return result
     stem = run.result(f"{chosen.name}_{shots}shot")
     flat = evaluation.flat_counts(counts["method"], records, data.item_image)
     if chosen.metric == "per_image" or data.super_categories:

@@ -12,7 +12,8 @@ AT_LEAST_1 = (
     "canvas", "shots", "queries", "support_size", "steps", "batch", "accumulate", "halve_every",
     "steps_per_dispatch", "val_episodes", "eval_every", "log_every", "eval_batch",
 )  # fmt: skip
-KNOWN = {"loss": LOSSES, "void": VOIDS, "dtype": ("float32", "bfloat16")}
+REMAT = ("none", "elementwise", "stages")  # see training.recomputing
+KNOWN = {"loss": LOSSES, "void": VOIDS, "dtype": ("float32", "bfloat16"), "remat": REMAT}
 
 
 def check(config: ConfigDict, devices: int) -> None:

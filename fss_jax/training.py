@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from fss_jax import bank as banks
@@ -29,13 +30,40 @@ from fss_jax import (
     weights,
 )
 from fss_jax.checkpoints import TrainState
-from fss_jax.devices import AXIS, first, local_devices, replicate
+from fss_jax.devices import (
+    AXIS,
+    first,
+    is_lead,
+    local_devices,
+    of_all_processes,
+    replicate,
+)
 from fss_jax.episodes import EpisodeSampler, records_sha256
 from fss_jax.journal import Journal
 from fss_jax.losses import segmentation_loss
+from fss_jax.models.layers import STAGE
 from fss_jax.optimizers import make_optimizer
 
 log = logging.getLogger(__name__)
+
+
+def recomputing(kind: str, loss_fn: Callable) -> Callable:
+    """`loss_fn` with a gradient that keeps less of the forward pass and computes it again.
+
+    Args:
+      kind: config.remat. 'none' keeps what it needs. 'elementwise' keeps the results of convolutions
+        and products, and computes normalizations, ReLUs and the like twice: nearly free. 'stages'
+        keeps only what leaves a pooling or a stage of the backbone: a second forward pass.
+    """
+
+    def kept(primitive, *_, **params) -> bool:
+        if primitive.name.startswith("psum"):  # no second round of messages
+            return True
+        if kind == "elementwise":
+            return primitive.name in ("conv_general_dilated", "dot_general")
+        return primitive.name == "name" and params["name"] == STAGE
+
+    return loss_fn if kind == "none" else jax.checkpoint(loss_fn, policy=kept)
 
 
 def make_train_step(
@@ -82,9 +110,9 @@ def make_train_step(
         key = jax.random.fold_in(
             jax.random.fold_in(dropout_key, state.step), jax.lax.axis_index(AXIS)
         )
-        (loss, (extra, counts)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-            state.params, state.extra, episode, key
-        )
+        (loss, (extra, counts)), grads = jax.value_and_grad(
+            recomputing(config.remat, loss_fn), has_aux=True
+        )(state.params, state.extra, episode, key)
         grads, loss = jax.lax.pmean((grads, loss), AXIS)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -149,12 +177,19 @@ class Validation:
 
 
 @contextmanager
-def _stop_on_sigterm() -> Iterator[Callable[[], bool]]:
-    """Within, SIGTERM only sets a flag, so that the loop can save first."""
+def _stop_on_sigterm() -> Iterator[Callable[[int], bool]]:
+    """Within, SIGTERM only sets a flag, so that the loop can save first.
+
+    Of several processes each may be told at another step: JAX's preemption service, which then
+    listens for the signal, agrees on one.
+    """
+    if jax.process_count() > 1:
+        yield multihost_utils.reached_preemption_sync_point
+        return
     received = []
     previous = signal.signal(signal.SIGTERM, lambda *_: received.append(True))
     try:
-        yield lambda: bool(received)
+        yield lambda step: bool(received)
     finally:
         signal.signal(signal.SIGTERM, previous)
 
@@ -222,7 +257,7 @@ def train(config: ConfigDict, workdir: str | Path, device_count: int = 0) -> flo
         train_step = jax.pmap(
             make_train_step(model, optimizer, config),
             axis_name=AXIS,
-            devices=devices,
+            devices=of_all_processes(devices),
             donate_argnums=0,
         )
 
@@ -242,7 +277,7 @@ def train(config: ConfigDict, workdir: str | Path, device_count: int = 0) -> flo
                 if pending:  # one dispatch late, so that the device never waits for the host
                     journal.add(*pending)
                 pending = (step, measured, waited)
-                stop = stopping()
+                stop = stopping(step)
                 scored = step % config.eval_every == 0 or step == config.steps
                 if scored or stop:
                     journal.add(*pending)
@@ -250,7 +285,8 @@ def train(config: ConfigDict, workdir: str | Path, device_count: int = 0) -> flo
                     if scored:
                         miou = validation.score(state).miou
                         journal.write({"step": step, "val_miou": miou})
-                        validation.picture(state, workdir / "pictures" / f"step_{step:07d}.png")
+                        if is_lead():
+                            validation.picture(state, workdir / "pictures" / f"step_{step:07d}.png")
                     meta["unlogged"] = list(journal.unlogged)
                     store.save(first(state), meta, miou if scored else -1.0)
                     journal.restart_clock()
@@ -260,6 +296,6 @@ def train(config: ConfigDict, workdir: str | Path, device_count: int = 0) -> flo
             batches.close()
     if stop:
         log.info("stopped and saved at step %d; the same command resumes", step)
-    if journal.path.exists():
+    if is_lead() and journal.path.exists():
         report.training_curve(workdir)
     return miou

@@ -12,8 +12,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
+STAGE = (
+    "stage"  # the name of what is kept where a gradient recomputes the rest (training.recomputing)
+)
 STATISTICS = ("batch", "episode", "running", "frozen")
 
 # N(0, sqrt(2 / (k * k * out))): torchvision's convolutions and the FSS-1000 release.
@@ -201,7 +205,7 @@ def max_pool(
         x = jnp.pad(x, pads, constant_values=-jnp.inf)
         slices = [jax.lax.slice_in_dim(x, i, i + reach, stride, axis) for i in range(size)]
         x = functools.reduce(jnp.maximum, slices)
-    return x
+    return checkpoint_name(x, STAGE)
 
 
 def interpolation(size: int, out: int, *, align_corners: bool) -> np.ndarray:

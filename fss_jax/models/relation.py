@@ -25,11 +25,19 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 from fss_jax import imaging
 from fss_jax.models.inception import InceptionV3
-from fss_jax.models.layers import Conv, ConvNorm, nearest_x2, resize_bilinear, scaled
+from fss_jax.models.layers import (
+    STAGE,
+    Conv,
+    ConvNorm,
+    nearest_x2,
+    resize_bilinear,
+    scaled,
+)
 from fss_jax.models.resnet import ResNet
 from fss_jax.models.vgg import VGG
 
@@ -188,6 +196,7 @@ class RelationNetwork(nn.Module):
                 x = jnp.concatenate([x, skip], -1)
             for layer in block:
                 x = layer(x, train=train)
+            x = checkpoint_name(x, STAGE)
         return self.score(x)[..., 0].astype(jnp.float32)
 
     def __call__(

@@ -4,9 +4,10 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
-from fss_jax.models.layers import BatchNorm, Conv, max_pool, scaled
+from fss_jax.models.layers import STAGE, BatchNorm, Conv, max_pool, scaled
 
 STAGES = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 CHANNELS = (64, 128, 256, 512)  # of the bottleneck's 3x3; a stage puts out four times as many
@@ -100,5 +101,6 @@ class ResNet(nn.Module):
                     dtype=self.dtype,
                     name=f"layer{stage + 1}_{block}",
                 )(x, train=train)
+                x = checkpoint_name(x, STAGE)
             features[f"layer{stage + 1}"] = x
         return x, features
