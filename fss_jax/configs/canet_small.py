@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
     c.method = "canet"
     c.model = ConfigDict(
         {
-            "width": 0.25,
+            "width": 0.125,
             "frozen": False,
             "batch_norm": "running",
             "dropout": 0.0,

@@ -6,11 +6,12 @@ scores fill the table. Some have `SMALL`, too: the same table at a size for two 
 
 import difflib
 
-from fss_jax.experiments import fss_pascal, fss_table2, fss_table5
+from fss_jax.experiments import fss_pascal, fss_table2, fss_table3, fss_table4, fss_table5
 from fss_jax.experiments.runner import Experiment
 
 _MODULES = {
-    module.__name__.rpartition(".")[2]: module for module in (fss_table2, fss_table5, fss_pascal)
+    module.__name__.rpartition(".")[2]: module
+    for module in (fss_table2, fss_table3, fss_table4, fss_table5, fss_pascal)
 }
 EXPERIMENTS: dict[str, Experiment] = {name: m.EXPERIMENT for name, m in _MODULES.items()}
 SMALL: dict[str, Experiment] = {

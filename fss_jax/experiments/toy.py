@@ -58,12 +58,23 @@ def prepare(data_dir: str) -> None:
 
 
 def shrink(experiment: Experiment) -> Experiment:
-    """The experiment with `SETTINGS`, tiny models, and four episodes a score."""
+    """The experiment with `SETTINGS`, tiny models, and four episodes a score.
+
+    Trainings that no longer differ (but for the fold, say) are one.
+    """
+    trainings = [_training(training) for training in experiment.trainings]
+    same: dict[str, Training] = {}
+    for training in trainings:
+        same.setdefault(repr(dataclasses.replace(training, name="")), training)
+    kept = {t.name: same[repr(dataclasses.replace(t, name=""))].name for t in trainings}
     return dataclasses.replace(
         experiment,
         title=f"{experiment.title} (toy run: these numbers mean nothing)",
-        trainings=tuple(map(_training, experiment.trainings)),
-        scorings=tuple(map(_scoring, experiment.scorings)),
+        trainings=tuple(same.values()),
+        scorings=tuple(
+            dataclasses.replace(_scoring(scoring), training=kept.get(scoring.training, ""))
+            for scoring in experiment.scorings
+        ),
         parts=tuple(part.shrink() for part in experiment.parts),
     )
 
