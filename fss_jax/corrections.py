@@ -160,17 +160,11 @@ def refine(
         lines += _report(segmenter, name, some)
 
     segmenter.set_support(as_support(found))
-    settings = {"fingerprint": segmenter.fingerprint(), "classes": list(labels.classes)}
-    fresh = settings != manifest.settings
-    todo = [n for n in labels.names if not labels.corrected(n) and (fresh or not labels.done(n))]
     table = labels.out / "refine.csv"
-    outputs = (path for name in todo for path in labels.outputs(name))
-    manifest.require_ours([*outputs, *labels.summaries(), table])
-    manifest.start(settings)
-    label.run(segmenter, labels, todo, progress=progress)
-    labels.summarize()
-    if todo:
-        lines.append(f"{len(todo)} images labelled again")
+    manifest.require_ours([table])
+    again = label.relabel(segmenter, labels, progress=progress)
+    if again:
+        lines.append(f"{again} images labelled again")
 
     open_names = [
         name

@@ -1,10 +1,12 @@
 """Labels a folder of images from a few masked examples:
 
-  python -m fss_jax.label --workdir runs/mine --support five/ --images photos/ --out labels/
+  python -m fss_jax.label --support five/ --images photos/ --out labels/ [--workdir runs/mine]
+
+Without --workdir the small model that comes with the package is used.
 
 OUT/masks/X.png       0 and 255, as large as the image; masks/CLASS/X.png with several classes
 OUT/overlays/X.jpg    the image with what was found
-OUT/labels.csv        area and confidence of each image, worst first
+OUT/labels.csv        area, confidence and expected IoU of each image, worst first
 OUT/labels.html       the same to look at, in one file
 OUT/annotations.json  with --coco=rle or --coco=polygons
 OUT/labelme/X.json    with --labelme
@@ -94,6 +96,7 @@ def run(
     segmenter: Segmenter, labels: Labels, todo: Sequence[str], *, progress: bool = True
 ) -> None:
     """Segments images by name and writes their masks and overlays."""
+    labels.expected_iou = segmenter.expected_iou
     waiting: collections.deque[tuple[str, np.ndarray]] = collections.deque()
     bar = tqdm(
         total=len(labels.names),
@@ -122,12 +125,32 @@ def run(
             bar.update()
 
 
+def relabel(segmenter: Segmenter, labels: Labels, *, progress: bool = True) -> int:
+    """Labels again what no person corrected, if model or support changed; returns how many.
+
+    Raises:
+      ValueError: a file of somebody else is in the way.
+    """
+    manifest = labels.manifest
+    settings = {"fingerprint": segmenter.fingerprint(), "classes": list(labels.classes)}
+    fresh = settings != manifest.settings
+    todo = [n for n in labels.names if not labels.corrected(n) and (fresh or not labels.done(n))]
+    outputs = (path for name in todo for path in labels.outputs(name))
+    manifest.require_ours([*outputs, *labels.summaries()])
+    manifest.start(settings)
+    run(segmenter, labels, todo, progress=progress)
+    labels.summarize()
+    return len(todo)
+
+
 def parser(prog: str, description: str | None) -> argparse.ArgumentParser:
     """The flags that labelling and refining share."""
     flags = argparse.ArgumentParser(
         prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    flags.add_argument("--workdir", type=Path, required=True, help="that train.py filled")
+    flags.add_argument(
+        "--workdir", type=Path, help="that train.py filled; default: the model in the package"
+    )
     flags.add_argument(
         "--support", type=Path, required=True, help=f"labelled examples: {supports.LAYOUTS}"
     )
@@ -159,10 +182,17 @@ def open_job(arguments: argparse.Namespace) -> tuple[Segmenter, Labels, Supports
         labelme=arguments.labelme,
     )
     commands.use_compilation_cache()
-    segmenter = Segmenter.from_checkpoint(
+    segmenter = open_segmenter(
         arguments.workdir, arguments.checkpoint, batch=arguments.batch, tile=arguments.tile
     )
     return segmenter, labels, shown
+
+
+def open_segmenter(workdir: Path | None, checkpoint: str = "best", **sizes: int) -> Segmenter:
+    """A workdir's model, or without one the model that comes with the package."""
+    if workdir is None:
+        return Segmenter.shipped(**sizes)
+    return Segmenter.from_checkpoint(workdir, checkpoint, **sizes)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -5,7 +5,7 @@ import csv
 import io
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ class Labels:
       images: the folder of images.
       names: of the images, relative to it, sorted.
       classes: what is looked for; with several, each has a folder of masks.
+      expected_iou: (class, confidence) -> IoU by the checkpoint's calibration, or None.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Labels:
         self.manifest, self.out, self.images = manifest, manifest.folder, images
         self.names, self.classes = tuple(names), tuple(classes)
         self.coco, self.labelme = coco, labelme
+        self.expected_iou: Callable[[str, float], float | None] = lambda name, confidence: None
         # x.jpg and x.png would share a mask x.png: then all of the name is kept.
         stems = collections.Counter(str(Path(name).with_suffix("")).lower() for name in names)
         self._stems = {
@@ -176,6 +178,12 @@ class Labels:
                 annotations.write_labelme(path, image._replace(file_name=Path(there).as_posix()))
         self.manifest.finish(path for path in paths if path.exists())
 
+    def _expected(self, class_name: str, entry: dict) -> float | None:
+        """The IoU to expect of a class's mask; what a person corrected is right."""
+        if entry.get("note") == CORRECTED:
+            return 1.0
+        return self.expected_iou(class_name, entry["classes"][class_name]["confidence"])
+
     def masks(self, name: str) -> dict[str, np.ndarray]:
         """The masks of an image as they are on disk, bool [H, W] by class."""
         return {c: masks.read_mask(self.mask_path(name, c)) for c in self.classes}
@@ -189,19 +197,18 @@ class Labels:
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         several = len(self.classes) > 1
-        fields = [
-            f"{key} {name}" if several else key
-            for name in self.classes
-            for key in ("area", "confidence")
-        ]
+        keys = ("area", "confidence", "expected_iou")
+        fields = [f"{key} {name}" if several else key for name in self.classes for key in keys]
         table.writerow(["image", "width", "height", *fields, "note"])
         for name, entry in ranked:
             if "error" in entry:
                 table.writerow([name, "", "", *[""] * len(fields), entry["error"]])
                 continue
-            values = [
-                entry["classes"][c][key] for c in self.classes for key in ("area", "confidence")
-            ]
+            values = []
+            for c in self.classes:
+                expected = self._expected(c, entry)
+                values += [entry["classes"][c][key] for key in keys[:2]]
+                values.append("" if expected is None else f"{expected:.4f}")
             table.writerow([name, entry["width"], entry["height"], *values, entry.get("note", "")])
         return text.getvalue()
 
@@ -212,11 +219,14 @@ class Labels:
                     yield None, name, entry["error"]
                     continue
                 pixels = entry["width"] * entry["height"]
-                lines = [
-                    f"{c}: {100 * value['area'] / pixels:.1f} % of the image, "
-                    f"confidence {value['confidence']:.2f}"
-                    for c, value in entry["classes"].items()
-                ]
+                lines = []
+                for c, value in entry["classes"].items():
+                    expected = self._expected(c, entry)
+                    lines.append(
+                        f"{c}: {100 * value['area'] / pixels:.1f} % of the image, "
+                        f"confidence {value['confidence']:.2f}"
+                        + ("" if expected is None else f", expected IoU {expected:.2f}")
+                    )
                 lines += [entry["note"]] if "note" in entry else []
                 yield self.overlay_path(name), name, "; ".join(lines)
 

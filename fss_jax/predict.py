@@ -22,8 +22,9 @@ import scipy.special
 from PIL import Image
 
 from fss_jax import bank as banks
-from fss_jax import checkpoints, models, pictures, protocols, tiles
+from fss_jax import calibration, checkpoints, models, pictures, protocols, tiles
 from fss_jax.bank import Bank
+from fss_jax.calibration import Calibration
 from fss_jax.evaluation import Geometry
 from fss_jax.pictures import Source
 
@@ -38,10 +39,14 @@ class Prediction:
     Attributes:
       masks: bool [H, W] of each class; classes may overlap.
       probabilities: float32 [H, W] of each class, in 0..1, as the network puts it out.
+      supports: of each class, how many it was shown.
+      calibration: of the checkpoint, if there is one.
     """
 
     masks: dict[str, np.ndarray]
     probabilities: dict[str, np.ndarray]
+    supports: dict[str, int] = dataclasses.field(default_factory=dict)
+    calibration: Calibration | None = None
 
     @property
     def mask(self) -> np.ndarray:
@@ -69,10 +74,17 @@ class Prediction:
 
         They are not: networks are surer of themselves than right. The order of images is what counts.
         """
-        mask, probability = self.masks[name], self.probabilities[name]
-        inside = float(probability.sum(where=mask, dtype=np.float64))
-        union = float(mask.sum()) + float(probability.sum(where=~mask, dtype=np.float64))
-        return inside / union if mask.any() else 0.0
+        return calibration.confidence(self.masks[name], self.probabilities[name])
+
+    def expected_iou(self, name: str = ONLY) -> float | None:
+        """The IoU that masks of this confidence had on the checkpoint's validation classes.
+
+        None without a calibration (`python -m fss_jax.calibrate`). On images of another kind than
+        those it is off: see docs/labelling.md.
+        """
+        if self.calibration is None:
+            return None
+        return self.calibration.expected_iou(self.confidence(name), self.supports[name])
 
     def _only(self) -> str:
         if len(self.masks) > 1:
@@ -94,13 +106,15 @@ class Segmenter:
         *,
         batch: int = 8,
         tile: int = TILE,
+        calibration: Calibration | None = None,
     ):
-        """Wraps a method; `from_checkpoint` is the usual way.
+        """Wraps a method; `from_checkpoint` and `shipped` are the usual ways.
 
         Args:
           batch: canvases per call of the device.
           tile: an image with a longer side (pixels) is cut into overlapping tiles of this side, so
             that the network sees its details.
+          calibration: what the network's confidence means; see `Prediction.expected_iou`.
 
         Raises:
           ValueError: a batch or tile that is none.
@@ -109,7 +123,9 @@ class Segmenter:
             raise ValueError(f"batch {batch}, tile {tile}: expected at least 1 and 16 pixels")
         self.geometry, self.batch, self.tile = geometry, batch, tile
         self._model, self._variables = model, jax.device_put(variables)
+        self._calibration = calibration
         self._tasks: dict[str, Any] = {}
+        self._supports: dict[str, int] = {}
         self._digest = hashlib.sha256()
 
         def condition(variables, images, labels, sizes):
@@ -152,8 +168,33 @@ class Segmenter:
         folder = checkpoints.checkpoint_folder(workdir, checkpoint)
         config, _ = checkpoints.load_meta(folder)
         geometry = Geometry.of(config, protocols.get(config.protocol))
-        variables = checkpoints.load_variables(folder)
-        return cls(models.build_from(config), variables, geometry, batch=batch, tile=tile)
+        return cls(
+            models.build_from(config),
+            checkpoints.load_variables(folder),
+            geometry,
+            batch=batch,
+            tile=tile,
+            calibration=calibration.load(Path(workdir) / calibration.FILE, int(folder.name)),
+        )
+
+    @classmethod
+    def shipped(cls, *, batch: int = 8, tile: int = TILE) -> "Segmenter":
+        """The model that comes with the package, trained on rendered glyphs alone.
+
+        Its masks on photographs are drafts at best: docs/labelling.md says how good they are.
+        """
+        from fss_jax import shipped
+
+        config, variables, known = shipped.load()
+        geometry = Geometry.of(config, protocols.get(config.protocol))
+        model = models.build_from(config)
+        return cls(model, variables, geometry, batch=batch, tile=tile, calibration=known)
+
+    def expected_iou(self, name: str, confidence: float) -> float | None:
+        """As `Prediction.expected_iou`, of a confidence with this class's present supports."""
+        if self._calibration is None:
+            return None
+        return self._calibration.expected_iou(confidence, self._supports[name])
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -190,12 +231,13 @@ class Segmenter:
         classes = images if isinstance(images, Mapping) else {ONLY: (images, masks)}
         if not classes:
             raise ValueError("no class to look for: the dict of supports is empty")
-        tasks, digest = {}, hashlib.sha256()
+        tasks, counts, digest = {}, {}, hashlib.sha256()
         for name, (some_images, some_masks) in classes.items():
             some_images, some_masks = listed(some_images), listed(some_masks)
             digest.update(repr((name, len(some_images))).encode())
             tasks[name] = self._encode(name, some_images, some_masks, digest)
-        self._tasks, self._digest = tasks, digest
+            counts[name] = len(some_images)
+        self._tasks, self._supports, self._digest = tasks, counts, digest
 
     def predict(self, images: Source | Sequence[Source]) -> list[Prediction]:
         """Segments images, in order, each at its own size.
@@ -285,7 +327,7 @@ class Segmenter:
             logits = tiles.blend([maps[name] for maps in image.logits], image.shape, self.tile)
             masks[name] = logits > 0
             probabilities[name] = scipy.special.expit(logits, out=logits)
-        return Prediction(masks, probabilities)
+        return Prediction(masks, probabilities, self._supports, self._calibration)
 
 
 @dataclasses.dataclass
