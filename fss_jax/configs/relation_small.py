@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     c.dataset = "fss_glyphs/tiny"
     c.canvas = c.support_size = c.query_size = 64
     c.model.width = 0.125
-    c.loss = "mean"
+    c.loss, c.foreground_weight = "mean", 3.0  # else a few hundred steps end in empty masks
     c.batch, c.steps_per_dispatch = 8, 1  # a CPU gains nothing from several steps a dispatch
     c.steps, c.warmup, c.schedule = 2000, 100, "cosine"
     c.eval_every, c.log_every = 500, 50
