@@ -6,14 +6,19 @@ from ml_collections import ConfigDict
 
 from fss_jax import imaging, protocols
 from fss_jax.bank import VOIDS
-from fss_jax.losses import LOSSES
+from fss_jax.losses import LOSSES, PAIR_LOSSES
 
 AT_LEAST_1 = (
     "canvas", "shots", "queries", "support_size", "steps", "batch", "accumulate", "halve_every",
     "steps_per_dispatch", "val_episodes", "eval_every", "log_every", "eval_batch",
 )  # fmt: skip
 REMAT = ("none", "elementwise", "stages")  # see training.recomputing
-KNOWN = {"loss": LOSSES, "void": VOIDS, "dtype": ("float32", "bfloat16"), "remat": REMAT}
+KNOWN = {
+    "loss": LOSSES + PAIR_LOSSES,
+    "void": VOIDS,
+    "dtype": ("float32", "bfloat16"),
+    "remat": REMAT,
+}
 
 
 def check(config: ConfigDict, devices: int) -> None:
@@ -30,6 +35,11 @@ def check(config: ConfigDict, devices: int) -> None:
             raise ValueError(
                 f"unknown config.{name} {config[name]!r}; expected one of {', '.join(known)}"
             )
+    if config.loss in PAIR_LOSSES and config.method != "siamese":
+        raise ValueError(
+            f"config.loss {config.loss!r} is the Siamese network's own; for the method "
+            f"{config.method!r} choose one of {', '.join(LOSSES)}"
+        )
     imaging.preprocessing(config.model.get("preprocessing", ""))
     protocols.get(config.protocol)
     for name in ("steps", "eval_every", "log_every"):

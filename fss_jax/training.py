@@ -1,5 +1,7 @@
 """The training loop, read from top to bottom: evaluate, save, next records, step, log."""
 
+import dataclasses
+import functools
 import json
 import logging
 import signal
@@ -66,12 +68,12 @@ def recomputing(kind: str, loss_fn: Callable) -> Callable:
     return loss_fn if kind == "none" else jax.checkpoint(loss_fn, policy=kept)
 
 
-def make_train_step(
-    model: nn.Module, optimizer: optax.GradientTransformation, config: ConfigDict
-) -> Callable:
-    """(state, bank, support [T, B, K], query [T, B, Q]) -> (state, metrics [T]), for one device.
+def episode_loss(model: nn.Module, config: ConfigDict) -> tuple[Callable, Callable]:
+    """How a step makes its batch and what it minimizes.
 
-    T steps run inside one call (`lax.scan`); gradients and metrics are averaged over the devices.
+    Returns:
+      (bank, support [B, K], query [B, Q]) -> episode, and
+      (params, extra, episode, key) -> (loss, (extra, pixel counts [4])).
     """
     geometry = evaluation.Geometry(
         support_size=config.support_size,
@@ -81,38 +83,56 @@ def make_train_step(
         fill=evaluation.fill_color(config),
         void=config.void,
     )
-    dropout_key = jax.random.fold_in(jax.random.key(config.seed), 1)
 
     def loss_fn(params, extra, episode, key):
-        logits, updated = model.apply(
+        images = (episode.support_image, episode.support_mask, episode.query_image)
+        apply = functools.partial(
+            model.apply,
             {"params": params, **extra},
-            episode.support_image,
-            episode.support_mask,
-            episode.query_image,
+            *images,
             train=True,
             rngs={"dropout": key},
             mutable=["batch_stats", "losses"],
         )
-        loss = segmentation_loss(
-            logits,
-            episode.query_mask,
-            episode.query_valid,
-            kind=config.loss,
-            foreground_weight=config.foreground_weight,
-            axis_name=AXIS,
-        )
+        logits, updated = apply()
+        if config.loss == "pairs":  # XLA shares the features
+            loss, _ = apply(episode.query_mask, method="pair_loss")
+        else:
+            loss = segmentation_loss(
+                logits,
+                episode.query_mask,
+                episode.query_valid,
+                kind=config.loss,
+                foreground_weight=config.foreground_weight,
+                axis_name=AXIS,
+            )
         loss += sum(jax.tree.leaves(updated.pop("losses", {})))
         counts = metrics.confusion(logits > 0, episode.query_mask, episode.query_valid)
         return loss, (extra | updated, counts.sum((0, 1)))
 
+    return geometry.episode, loss_fn
+
+
+def make_train_step(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    config: ConfigDict,
+    make_loss: Callable[[nn.Module, ConfigDict], tuple[Callable, Callable]] = episode_loss,
+) -> Callable:
+    """(state, bank, support [T, B, K], query [T, B, Q]) -> (state, metrics [T]), for one device.
+
+    T steps run inside one call (`lax.scan`); gradients and metrics are averaged over the devices.
+    """
+    gather, loss_fn = make_loss(model, config)
+    dropout_key = jax.random.fold_in(jax.random.key(config.seed), 1)
+
     def step(state: TrainState, records, bank):
-        episode = geometry.episode(bank, *records)
         key = jax.random.fold_in(
             jax.random.fold_in(dropout_key, state.step), jax.lax.axis_index(AXIS)
         )
         (loss, (extra, counts)), grads = jax.value_and_grad(
             recomputing(config.remat, loss_fn), has_aux=True
-        )(state.params, state.extra, episode, key)
+        )(state.params, state.extra, gather(bank, *records), key)
         grads, loss = jax.lax.pmean((grads, loss), AXIS)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -194,7 +214,31 @@ def _stop_on_sigterm() -> Iterator[Callable[[int], bool]]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def train(config: ConfigDict, workdir: str | Path, device_count: int = 0) -> float:
+@dataclasses.dataclass(frozen=True)
+class Learner:
+    """What the loop trains; by default a method, on episodes.
+
+    Attributes:
+      build: config -> module.
+      init: (module, config) -> fresh variables.
+      view: (split, config) -> the split as the bank is to hold it.
+      loss: see `episode_loss`.
+      validation: `Validation` or its like.
+    """
+
+    build: Callable = models.build_from
+    init: Callable = models.init_variables
+    view: Callable = lambda split, config: split
+    loss: Callable = episode_loss
+    validation: type = Validation
+
+
+def train(
+    config: ConfigDict,
+    workdir: str | Path,
+    device_count: int = 0,
+    learner: Learner = Learner(),  # noqa: B008  frozen
+) -> float:
     """Trains or resumes the run of a workdir; returns the last validation mIoU.
 
     Raises:
@@ -206,6 +250,7 @@ def train(config: ConfigDict, workdir: str | Path, device_count: int = 0) -> flo
 
     split = datasets.open_split(config.dataset, config.train_split, config.data_dir)
     split = _usable(split.without_small(min_lattice_hits=config.min_lattice_hits), config)
+    split = learner.view(split, config)
     sampler = EpisodeSampler(
         split.items, shots=config.shots, queries=config.queries, rule=config.rule, seed=config.seed
     )
@@ -223,13 +268,13 @@ def train(config: ConfigDict, workdir: str | Path, device_count: int = 0) -> flo
         )
         config.model.preprocessing = stored.model.preprocessing
         unlogged = known["unlogged"]
-    variables = models.init_variables(models.build_from(config), config)
+    variables = learner.init(learner.build(config), config)
     if config.init and not resuming:
         variables = weights.start(config, variables)
     params = variables.pop("params")
     state = TrainState(jnp.int32(0), params, variables, optimizer.init(params))
-    model = models.build_from(config)
-    validation = Validation(model, config, devices)
+    model = learner.build(config)
+    validation = learner.validation(model, config, devices)
     meta = {
         "config": json.loads(config.to_json()),
         "dataset": split.name,
@@ -255,7 +300,7 @@ def train(config: ConfigDict, workdir: str | Path, device_count: int = 0) -> flo
         else:
             batches = feed.loader_feed(split, config.canvas, sampler, plan, start, config.steps)
         train_step = jax.pmap(
-            make_train_step(model, optimizer, config),
+            make_train_step(model, optimizer, config, learner.loss),
             axis_name=AXIS,
             devices=of_all_processes(devices),
             donate_argnums=0,

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from fss_jax import configs, imaging, models, protocols, training
+from fss_jax import base_network, configs, imaging, models, protocols, training
 from fss_jax.bank import Bank
 from fss_jax.checkpoints import TrainState
 from fss_jax.configs import base
 from fss_jax.devices import AXIS
 from fss_jax.episodes import RULES
-from fss_jax.losses import LOSSES
+from fss_jax.losses import LOSSES, PAIR_LOSSES
 from fss_jax.models.resnet import ResNet
 from fss_jax.models.vgg import VGG
 from fss_jax.optimizers import leaf_names, make_optimizer
@@ -25,6 +25,7 @@ from fss_jax.weights.layouts import Imported
 from fss_jax.weights.placing import compare
 
 NAMES = sorted(m.name for m in pkgutil.iter_modules(configs.__path__) if m.name != "base")
+UNTRAINED = ("nearest", "logistic", "finetune", "cosegment")  # on weights that others trained
 DEEP = ("fss1000_resnet101", "fss1000_inception")  # the trace of their gradient takes long
 
 
@@ -42,7 +43,7 @@ def shapes(config, episodes=1):
 def test_a_config_is_known_in_all_its_names(name):
     config = get(name)
     assert set(config) == set(base.get_config())
-    assert config.loss in LOSSES and config.rule in RULES
+    assert config.loss in LOSSES + PAIR_LOSSES and config.rule in RULES
     assert config.model.get("preprocessing", "caffe") in imaging.PREPROCESSING
     protocols.get(config.protocol)
     protocols.get(config.val_protocol)
@@ -54,19 +55,24 @@ def test_a_config_is_known_in_all_its_names(name):
 def test_a_config_builds_its_model_and_trains_a_step(name):
     """At full size, by shapes alone: nothing is computed."""
     config = get(name)
-    model, optimizer = models.build_from(config), make_optimizer(config)
+    learner = base_network.LEARNER if config.method == "base" else training.Learner()
+    model, optimizer = learner.build(config), make_optimizer(config)
     inputs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes(config)]
+    if config.method == "base":
+        inputs = [jax.ShapeDtypeStruct(shapes(config)[2][1:], jnp.float32)]
     variables = jax.eval_shape(model.init, jax.random.key(0), *inputs)
-    params = variables.pop("params")
+    params = variables.pop("params", {})
     variables.pop("losses", None)
     names = jax.tree.leaves(leaf_names(params))
+    if config.method in UNTRAINED:
+        return
     for pattern in [*config.clip_groups, *(rule[0] for rule in config.lr_multipliers)]:
         assert any(re.fullmatch(pattern, leaf) for leaf in names), f"{pattern} matches no leaf"
 
     if name in DEEP:
         assert jax.eval_shape(model.apply, {"params": params, **variables}, *inputs).ndim == 4
         return
-    step = training.make_train_step(model, optimizer, config)
+    step = training.make_train_step(model, optimizer, config, learner.loss)
     state = TrainState(jnp.int32(0), params, variables, jax.eval_shape(optimizer.init, params))
     side = config.canvas
     bank = Bank(

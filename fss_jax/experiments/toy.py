@@ -15,6 +15,7 @@ DATASET = f"fss_glyphs/tiny-classes-{CLASSES}"
 SIDE = 64  # pixels; the relation network's encoder halves it five times
 DENSE = {"width": 1 / 32, "hidden": 256}
 MODEL = {
+    "base": DENSE,
     "canet": {"width": 1 / 32, "iterations": 1},
     "cosegment": {"words": 8, "rounds": 1, "exchanges": 1},
     "finetune": {**DENSE, "steps": 2},
@@ -90,7 +91,9 @@ def changes(config: str, wanted: Mapping[str, Any], start: bool = False) -> dict
     model = MODEL[wanted.get("method", full.method)]
     made |= {f"model.{key}": value for key, value in model.items()}
     if start:
-        del made["init"]
+        del made["init"], made["init_skip"]
+    if full.method == "base":
+        made["val_split"] = "train"  # validation classes are others
     if full.model.get("backbone", "vgg16") in DEEP:
         made["loss"] = "mean"
     return made

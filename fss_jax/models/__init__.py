@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -43,26 +43,30 @@ def _unknown(what: str, name: str, known: Iterable[str]) -> ValueError:
     return ValueError(f"unknown {what} {name!r}: {hint}choose one of {', '.join(known)}")
 
 
-def build(method: str, **fields: Any) -> nn.Module:
+def build(
+    method: str, /, known: Mapping[str, type[nn.Module]] = METHODS, **fields: Any
+) -> nn.Module:
     """The method of this name; `fields` are the attributes of its class.
+
+    Args:
+      known: the classes to choose from.
 
     Raises:
       ValueError: an unknown method or field; the message lists the known ones.
     """
-    if method not in METHODS:
-        raise _unknown("method", method, METHODS)
-    known = {f.name for f in dataclasses.fields(METHODS[method])} - {"parent", "name"}
+    if method not in known:
+        raise _unknown("method", method, known)
+    own = {f.name for f in dataclasses.fields(known[method])} - {"parent", "name"}
     for name in fields:
-        if name not in known:
-            raise _unknown(f"field of method {method!r}", name, known)
-    return METHODS[method](**{name: _frozen(value) for name, value in fields.items()})
+        if name not in own:
+            raise _unknown(f"field of method {method!r}", name, own)
+    return known[method](**{name: _frozen(value) for name, value in fields.items()})
 
 
-def build_from(config: ConfigDict) -> nn.Module:
+def build_from(config: ConfigDict, known: Mapping[str, type[nn.Module]] = METHODS) -> nn.Module:
     """A config's method, computing in its dtype, with batch statistics shared by the devices."""
-    return build(
-        config.method, **config.model.to_dict(), dtype=jnp.dtype(config.dtype), axis_name=AXIS
-    )
+    fields = config.model.to_dict() | {"dtype": jnp.dtype(config.dtype), "axis_name": AXIS}
+    return build(config.method, known, **fields)
 
 
 def init_variables(model: nn.Module, config: ConfigDict) -> dict[str, Any]:

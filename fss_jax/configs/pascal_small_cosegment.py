@@ -1,0 +1,17 @@
+"""Co-segmentation at a size for two CPU cores: no weights, no masks.
+
+python evaluate.py --config fss_jax/configs/pascal_small_cosegment.py \
+    --workdir runs/cosegment_small_fold1 --config.dataset=pascal_5i/fold1_trainaug --shots 5
+"""
+
+from ml_collections import ConfigDict
+
+from fss_jax.configs import pascal_small
+
+
+def get_config() -> ConfigDict:
+    c = pascal_small.get_config()
+    c.method = "cosegment"
+    c.support_size = c.query_size = 160
+    c.model = ConfigDict({"preprocessing": "unit"})
+    return c
