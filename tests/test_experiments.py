@@ -9,10 +9,17 @@ import pytest
 
 from fss_jax import experiments, models, protocols, results
 from fss_jax.experiments import __main__ as command
-from fss_jax.experiments import runner, toy
-from fss_jax.experiments.runner import Experiment, Scoring, Training
+from fss_jax.experiments import oslsm_table1, runner, toy
+from fss_jax.experiments.curves import LearningCurves
+from fss_jax.experiments.runner import BaseTraining, Experiment, Scoring, Training
+from fss_jax.experiments.timing import TimingTable, measure
+from fss_jax.models.base_network import BaseNetwork
 
 ALL = experiments.EXPERIMENTS | experiments.SMALL
+
+
+def parts(experiment, kind):
+    return [part for part in experiment.parts if isinstance(part, kind)]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -22,22 +29,29 @@ def test_an_experiment_names_only_what_exists(name, shrunk, tmp_path):
     if shrunk:
         experiment = toy.shrink(experiment)
     trained = set()
-    for training in experiment.trainings:
+    lines = [one for part in parts(experiment, LearningCurves) for _, one in part.lines]
+    for training in (*experiment.trainings, *lines):
         assert not training.start or training.start in trained, "starts from a later training"
         trained.add(training.name)
         config = training.get_config("data", tmp_path)
-        models.build_from(config)
+        kinds = {"base": BaseNetwork} if isinstance(training, BaseTraining) else models.METHODS
+        models.build_from(config, kinds)
         assert config.init == f"workdir:{tmp_path / training.start}" or not training.start
         assert not shrunk or (config.steps == 2 and config.dataset == toy.DATASET)
     known = set(inspect.signature(results.evaluate).parameters)
-    for scoring in experiment.scorings:
+    scorings = list(experiment.scorings)
+    for part in parts(experiment, TimingTable):
+        scorings += part.scorings
+    for part in parts(experiment, LearningCurves):
+        scorings += part.levels
+    for scoring in scorings:
         assert scoring.training in trained or (scoring.config and not scoring.training)
         assert set(scoring.settings) <= known
         if scoring.config:
             config = scoring.get_config("data", tmp_path)
             models.build_from(config)
-            init = f"workdir:{tmp_path / scoring.training}" if scoring.training else ""
-            assert config.init == init
+            if scoring.training:
+                assert config.init == f"workdir:{tmp_path / scoring.training}"
         protocols.get(scoring.settings["protocol"])
     assert len({scoring.file for scoring in experiment.scorings}) == len(experiment.scorings)
 
@@ -198,3 +212,18 @@ def test_an_experiment_without_a_small_form_names_those_that_have_one(monkeypatc
     assert experiments.get("all", small=True) == [("fss_table2_small", CHAIN)]
     with pytest.raises(ValueError, match="fss_table5 has no --small form; these have: fss_table2"):
         experiments.get("fss_table5", small=True)
+
+
+def test_methods_take_turns_after_all_are_warm():
+    made = []
+    seconds = measure([lambda i: made.append(("a", i)), lambda i: made.append(("b", i))], 2)
+    assert made[:6] == [(name, i) for name in "ab" for i in range(3)]
+    assert made[6:] == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
+    assert [len(times) for times in seconds] == [2, 2] and min(map(min, seconds)) > 0
+
+
+def test_a_toy_run_does_once_what_differed_in_its_fold():
+    tiny = toy.shrink(experiments.EXPERIMENTS["oslsm_table1"])
+    assert [part.name for part in tiny.trainings] == ["oslsm_fold0", "base_fold0", "siamese_fold0"]
+    assert {s.row for s in tiny.scorings} == {r for r, _ in oslsm_table1.PUBLISHED}
+    assert len(tiny.scorings) == len(oslsm_table1.PUBLISHED)

@@ -15,5 +15,5 @@ def get_config() -> ConfigDict:
     c.support_size = c.query_size = 128
     del c.model.num_outputs, c.model.logit_scale
     c.loss = "pairs"
-    c.batch, c.steps, c.eval_every = 4, 200, 100
+    c.batch, c.steps, c.eval_every = 4, 120, 60
     return c

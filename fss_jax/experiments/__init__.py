@@ -6,12 +6,30 @@ scores fill the table. Some have `SMALL`, too: the same table at a size for two 
 
 import difflib
 
-from fss_jax.experiments import fss_pascal, fss_table2, fss_table3, fss_table4, fss_table5
+from fss_jax.experiments import (
+    fss_pascal,
+    fss_table2,
+    fss_table3,
+    fss_table4,
+    fss_table5,
+    oslsm_figure3,
+    oslsm_table1,
+    oslsm_table2,
+)
 from fss_jax.experiments.runner import Experiment
 
 _MODULES = {
     module.__name__.rpartition(".")[2]: module
-    for module in (fss_table2, fss_table3, fss_table4, fss_table5, fss_pascal)
+    for module in (
+        fss_table2,
+        fss_table3,
+        fss_table4,
+        fss_table5,
+        fss_pascal,
+        oslsm_table1,
+        oslsm_table2,
+        oslsm_figure3,
+    )
 }
 EXPERIMENTS: dict[str, Experiment] = {name: m.EXPERIMENT for name, m in _MODULES.items()}
 SMALL: dict[str, Experiment] = {

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from ml_collections import ConfigDict
 
-from fss_jax import checkpoints, report, results, training
+from fss_jax import base_network, checkpoints, report, results, training
 from fss_jax.runs import provenance_line
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,13 @@ class Training:
     def train(self, config: ConfigDict, folder: Path) -> None:
         """Trains or resumes; other kinds of training are subclasses."""
         training.train(config, folder)
+
+
+class BaseTraining(Training):
+    """A base network's (fss_jax.base_network)."""
+
+    def train(self, config: ConfigDict, folder: Path) -> None:
+        base_network.train(config, folder)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +130,26 @@ def _config(name: str, changes: Mapping[str, Any], data_dir: str | Path, init: s
     return config
 
 
+def train_until(part: Training, config: ConfigDict, folder: Path) -> None:
+    """Trains a part to the end of its config, unless it is there.
+
+    Raises:
+      InterruptedError: it was stopped (SIGTERM) before.
+    """
+    done = checkpoints.finished_steps(folder)
+    if done and done[-1] >= config.steps:
+        log.info("%s: trained already", part.name)
+        return
+    log.info("%s: training %d steps", part.name, config.steps)
+    part.train(config, folder)
+    reached = checkpoints.finished_steps(folder)[-1]
+    if reached < config.steps:
+        raise InterruptedError(
+            f"{part.name} was stopped at step {reached} of {config.steps}; run the same command again "
+            "to go on"
+        )
+
+
 def run(name: str, experiment: Experiment, data_dir: str | Path, workdir: Path) -> str:
     """Runs what is missing of an experiment and writes WORKDIR/NAME.md; returns its text.
 
@@ -133,19 +160,7 @@ def run(name: str, experiment: Experiment, data_dir: str | Path, workdir: Path) 
       InterruptedError: a training was stopped (SIGTERM) before its end.
     """
     for part in experiment.trainings:
-        config = part.get_config(data_dir, workdir)
-        done = checkpoints.finished_steps(workdir / part.name)
-        if done and done[-1] >= config.steps:
-            log.info("%s: trained already", part.name)
-            continue
-        log.info("%s: training %d steps", part.name, config.steps)
-        part.train(config, workdir / part.name)
-        reached = checkpoints.finished_steps(workdir / part.name)[-1]
-        if reached < config.steps:
-            raise InterruptedError(
-                f"{part.name} was stopped at step {reached} of {config.steps}; run the same command "
-                "again to go on"
-            )
+        train_until(part, part.get_config(data_dir, workdir), workdir / part.name)
     scores = []
     for scoring in experiment.scorings:
         path = workdir / "scores" / name / scoring.file

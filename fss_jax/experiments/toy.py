@@ -61,21 +61,23 @@ def prepare(data_dir: str) -> None:
 def shrink(experiment: Experiment) -> Experiment:
     """The experiment with `SETTINGS`, tiny models, and four episodes a score.
 
-    Trainings that no longer differ (but for the fold, say) are one.
+    What differed only in its dataset (a fold) would now be done again: it is done once.
     """
-    trainings = [_training(training) for training in experiment.trainings]
-    same: dict[str, Training] = {}
-    for training in trainings:
-        same.setdefault(repr(dataclasses.replace(training, name="")), training)
-    kept = {t.name: same[repr(dataclasses.replace(t, name=""))].name for t in trainings}
+    trainings: dict[str, Training] = {}
+    same: dict[str, str] = {}  # name -> the training that stands for it
+    for part in map(shrink_training, experiment.trainings):
+        part = dataclasses.replace(part, start=same.get(part.start, part.start))
+        key = repr((type(part), dataclasses.replace(part, name="")))
+        same[part.name] = trainings.setdefault(key, part).name
+    scorings: dict[str, Scoring] = {}
+    for scoring in map(shrink_scoring, experiment.scorings):
+        scoring = dataclasses.replace(scoring, training=same.get(scoring.training, ""))
+        scorings.setdefault(repr(dataclasses.replace(scoring, column="", published=None)), scoring)
     return dataclasses.replace(
         experiment,
         title=f"{experiment.title} (toy run: these numbers mean nothing)",
-        trainings=tuple(same.values()),
-        scorings=tuple(
-            dataclasses.replace(_scoring(scoring), training=kept.get(scoring.training, ""))
-            for scoring in experiment.scorings
-        ),
+        trainings=tuple(trainings.values()),
+        scorings=tuple(scorings.values()),
         parts=tuple(part.shrink() for part in experiment.parts),
     )
 
@@ -88,10 +90,10 @@ def changes(config: str, wanted: Mapping[str, Any], start: bool = False) -> dict
     """
     full = importlib.import_module(f"fss_jax.configs.{config}").get_config()
     made = {**wanted, **SETTINGS}
+    if start:
+        made = {k: v for k, v in made.items() if k not in ("init", "init_skip")}
     model = MODEL[wanted.get("method", full.method)]
     made |= {f"model.{key}": value for key, value in model.items()}
-    if start:
-        del made["init"], made["init_skip"]
     if full.method == "base":
         made["val_split"] = "train"  # validation classes are others
     if full.model.get("backbone", "vgg16") in DEEP:
@@ -99,12 +101,14 @@ def changes(config: str, wanted: Mapping[str, Any], start: bool = False) -> dict
     return made
 
 
-def _training(training: Training) -> Training:
+def shrink_training(training: Training) -> Training:
+    """See `shrink`."""
     tiny = changes(training.config, training.changes, bool(training.start))
     return dataclasses.replace(training, changes=tiny)
 
 
-def _scoring(scoring: Scoring) -> Scoring:
+def shrink_scoring(scoring: Scoring) -> Scoring:
+    """See `shrink`."""
     settings = {
         **scoring.settings,
         "dataset": DATASET,

@@ -1,0 +1,91 @@
+"""OSLSM's Figure 3: what the initial weights do, with AlexNet on fold 0, while it trains."""
+
+from fss_jax.experiments.curves import LearningCurves
+from fss_jax.experiments.runner import BaseTraining, Experiment, Scoring, Training
+
+FOLD0 = {"dataset": "pascal_5i/fold0"}
+IMAGENET_1000 = {"init": "torchvision:alexnet"}
+# The paper trained it on the 771 classes of ImageNet that are not PASCAL's; no file was published.
+IMAGENET_771 = {"init": "torchvision:alexnet:weights/alexnet771.pth", "init_skip": "fc8"}
+ONE_SHOT = {"protocol": "oslsm_release", "shots": 1, "trivial": False}
+
+EXPERIMENT = Experiment(
+    title="OSLSM Figure 3: initial weights, AlexNet, PASCAL-5i fold 0",
+    notes="Published as curves only (arXiv 1709.03410, Figure 3): both initial weights end at similar "
+    "scores, above the Siamese network's 28.1. weights/alexnet771.pth is to be trained by you.",
+    trainings=(BaseTraining("base_alexnet", "oslsm_alexnet_base", FOLD0 | IMAGENET_1000),),
+    scorings=(),
+    parts=(
+        LearningCurves(
+            lines=(
+                (
+                    "OSLSM, ImageNet-1000",
+                    Training("oslsm_alexnet_1000", "oslsm_alexnet", FOLD0 | IMAGENET_1000),
+                ),
+                (
+                    "OSLSM, ImageNet-771",
+                    Training("oslsm_alexnet_771", "oslsm_alexnet", FOLD0 | IMAGENET_771),
+                ),
+                ("OSLSM, none", Training("oslsm_alexnet_none", "oslsm_alexnet", FOLD0)),
+            ),
+            marks=(5_000, 10_000, 20_000, 30_000, 45_000, 60_000),
+            settings=FOLD0 | ONE_SHOT,
+            levels=(
+                Scoring(
+                    "LogReg, ImageNet-1000",
+                    "fold 0 1-shot",
+                    "base_alexnet",
+                    None,
+                    FOLD0 | ONE_SHOT,
+                    "oslsm_alexnet_logistic",
+                    FOLD0,
+                ),
+            ),
+        ),
+    ),
+)
+
+SQUEEZENET = {  # a third of pascal_squeezenet's work
+    "dataset": "pascal_5i/fold1_trainaug",
+    "support_size": 128,
+    "query_size": 160,
+    "batch": 8,
+    "schedule": "constant",
+    "warmup": 0,
+}
+SUBSET = {"dataset": "pascal_5i/fold1_trainaug", "episodes": 300} | ONE_SHOT
+SMALL = Experiment(
+    title="OSLSM Figure 3 on a subset of PASCAL-5i: initial weights, SqueezeNet",
+    notes="Not PASCAL-5i: 1,227 of its images, fold 1, 160 pixels. SqueezeNet 1.0 for AlexNet, from all "
+    "1000 classes of ImageNet, of which some are PASCAL's.",
+    trainings=(),
+    scorings=(),
+    parts=(
+        LearningCurves(
+            lines=(
+                (
+                    "OSLSM, ImageNet-1000",
+                    Training(
+                        "squeezenet_1000",
+                        "pascal_squeezenet",
+                        SQUEEZENET | {"init": "torchvision:squeezenet1_0"},
+                    ),
+                ),
+                ("OSLSM, none", Training("squeezenet_none", "pascal_squeezenet", SQUEEZENET)),
+            ),
+            marks=(40, 80, 160),
+            settings=SUBSET,
+            levels=(
+                Scoring(
+                    "LogReg, ImageNet-1000",
+                    "fold 1 1-shot",
+                    "",
+                    None,
+                    SUBSET,
+                    "pascal_squeezenet_logistic",
+                    {"dataset": "pascal_5i/fold1_trainaug"},
+                ),
+            ),
+        ),
+    ),
+)
