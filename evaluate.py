@@ -2,7 +2,9 @@
 
 Writes WORKDIR/results/PROTOCOL_Kshot.json, .md and .png (best, median and worst episodes). With
 --exhaustive it scores every (support, query) pair instead: results/exhaustive_1shot.json, .md and
-.png (the best and the worst support of some classes).
+.png (the best and the worst support of some classes). With --protocol all it scores every protocol
+published for the dataset, and results/protocols_Kshot.md has them side by side. With --ways C the
+episodes have C classes (fss_jax/ways.py), and results/PROTOCOL_Cway_Kshot.* the scores.
 """
 
 from pathlib import Path
@@ -16,7 +18,9 @@ WORKDIR = flags.DEFINE_string("workdir", None, "a workdir that train.py filled")
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "scores this config's --config.init weights instead of a checkpoint"
 )
-PROTOCOL = flags.DEFINE_string("protocol", None, "see fss_jax/protocols.py; default: the config's")
+PROTOCOL = flags.DEFINE_string(
+    "protocol", None, "see fss_jax/protocols.py, or all; default: the config's"
+)
 SHOTS = flags.DEFINE_integer(
     "shots", None, "supports per episode; default: the config's", lower_bound=1
 )
@@ -28,6 +32,10 @@ ITEMS = flags.DEFINE_string("items", None, "a file of IMAGE CLASS lines instead 
 CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, latest, or a step")
 EPISODES = flags.DEFINE_integer("episodes", None, "only the first so many records", lower_bound=1)
 TRIVIAL = flags.DEFINE_boolean("trivial", True, "score the trivial predictors, too")
+ANNOTATION = flags.DEFINE_string(
+    "annotation", "mask", "of the supports, made from their masks: mask, points, scribble or box"
+)
+WAYS = flags.DEFINE_integer("ways", 1, "classes an episode is about", lower_bound=1)
 EXHAUSTIVE = flags.DEFINE_boolean("exhaustive", False, "every pair of images, 1-shot, no sampling")
 CANVAS = flags.DEFINE_integer(
     "canvas", None, "pixels; for a dataset of larger images than trained on", lower_bound=1
@@ -42,7 +50,7 @@ flags.mark_flag_as_required("workdir")
 
 
 def main() -> None:
-    from fss_jax import devices, pair_results, results
+    from fss_jax import comparison, devices, pair_results, results, ways
 
     commands.use_compilation_cache()
     devices.join_cluster(CLUSTER.value)
@@ -62,24 +70,40 @@ def main() -> None:
         )
         print(pair_results.table(pairs))
         return
-    result = results.evaluate(
-        WORKDIR.value,
-        protocol=PROTOCOL.value,
-        shots=SHOTS.value,
-        split=SPLIT.value,
-        dataset=DATASET.value,
-        data_dir=DATA_DIR.value,
-        records_file=RECORDS.value and Path(RECORDS.value),
-        items_file=ITEMS.value and Path(ITEMS.value),
-        checkpoint=CHECKPOINT.value,
-        episodes=EPISODES.value,
-        trivial=TRIVIAL.value,
-        device_count=DEVICES.value,
-        canvas=CANVAS.value,
-        config=CONFIG.value,
-    )
+    settings = {
+        "shots": SHOTS.value,
+        "split": SPLIT.value,
+        "dataset": DATASET.value,
+        "data_dir": DATA_DIR.value,
+        "checkpoint": CHECKPOINT.value,
+        "episodes": EPISODES.value,
+        "trivial": TRIVIAL.value,
+        "device_count": DEVICES.value,
+        "canvas": CANVAS.value,
+        "config": CONFIG.value,
+        "annotation": ANNOTATION.value,
+    }
+    lists = {
+        "records_file": RECORDS.value and Path(RECORDS.value),
+        "items_file": ITEMS.value and Path(ITEMS.value),
+    }
+    if WAYS.value > 1 or PROTOCOL.value == "all":
+        given = [name.removesuffix("_file") for name, path in lists.items() if path]
+        if given or (WAYS.value > 1 and PROTOCOL.value == "all"):
+            raise ValueError(
+                f"{'--protocol all' if PROTOCOL.value == 'all' else '--ways'} draws lists of its own; "
+                f"leave out --{given[0] if given else 'ways'}"
+            )
+    if PROTOCOL.value == "all":
+        text = comparison.table(comparison.evaluate_all(WORKDIR.value, **settings))
+    elif WAYS.value > 1:
+        scored = ways.evaluate(WORKDIR.value, ways=WAYS.value, protocol=PROTOCOL.value, **settings)
+        text = ways.result_table(scored)
+    else:
+        scored = results.evaluate(WORKDIR.value, protocol=PROTOCOL.value, **lists, **settings)
+        text = results.result_table(scored)
     if devices.is_lead():
-        print(results.result_table(result))
+        print(text)
 
 
 if __name__ == "__main__":

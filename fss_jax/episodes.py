@@ -15,6 +15,10 @@ import numpy as np
 Item = tuple[str, int]  # (image id, class id)
 
 
+class TooFewImages(ValueError):
+    """A list wants more images of a class than there are."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Records:
     """N episodes over a list of items.
@@ -200,13 +204,13 @@ def _items_by_class(items: Sequence[Item], needed: int) -> dict[int, list[int]]:
     for i, (_, class_id) in enumerate(items):
         by_class.setdefault(class_id, []).append(i)
     if not by_class:
-        raise ValueError(
+        raise TooFewImages(
             "no items to draw episodes from; is the split empty or the filter too strict?"
         )
     short = {c: len(members) for c, members in by_class.items() if len(members) < needed}
     if short:
         listed = ", ".join(f"class {c} has {n}" for c, n in sorted(short.items())[:5])
-        raise ValueError(
+        raise TooFewImages(
             f"an episode needs {needed} images of its class (supports and queries), but {listed}"
             + (f" and {len(short) - 5} more classes" if len(short) > 5 else "")
             + "; lower the shots or queries, or drop these classes"

@@ -1,7 +1,7 @@
 """Scoring a method on a list of records: batched over devices, counted in exact integers."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from fss_jax import imaging, trivial
+from fss_jax import imaging, trivial, weak
 from fss_jax.bank import Bank, Episode, gather
 from fss_jax.devices import AXIS, is_lead, join_rows, process_rows, shard
 from fss_jax.episodes import Records
@@ -24,7 +24,10 @@ Predictions = dict[str, Float[Array, "b q S T"]]
 
 @dataclasses.dataclass(frozen=True)
 class Geometry:
-    """The sizes that a method sees and a protocol scores at (0 = true size on the canvas)."""
+    """The sizes that a method sees and a protocol scores at (0 = true size on the canvas).
+
+    `annotation` is what a method sees of its support's masks, a kind of `weak.KINDS`.
+    """
 
     support_size: int
     query_size: int
@@ -32,9 +35,10 @@ class Geometry:
     canvas: int
     fill: tuple[float, float, float]
     void: str
+    annotation: str = "mask"
 
     @classmethod
-    def of(cls, config: ConfigDict, protocol: Protocol) -> "Geometry":
+    def of(cls, config: ConfigDict, protocol: Protocol, annotation: str = "mask") -> "Geometry":
         """A config with query_size 0 sees queries as the protocol scores them."""
         return cls(
             support_size=config.support_size,
@@ -43,10 +47,11 @@ class Geometry:
             canvas=config.canvas,
             fill=fill_color(config),
             void=protocol.void,
+            annotation=annotation,
         )
 
     def episode(self, bank: Bank, support: Int[Array, "b k"], query: Int[Array, "b q"]) -> Episode:
-        return gather(
+        episode = gather(
             bank,
             support,
             query,
@@ -56,6 +61,8 @@ class Geometry:
             fill=self.fill,
             void=self.void,
         )
+        annotation = weak.annotate(self.annotation, episode.support_mask, support)
+        return episode.replace(support_mask=annotation)
 
     def to_score(
         self, logits: Float[Array, "b q h w"], size: Int[Array, "b q 2"]
@@ -156,41 +163,53 @@ class Evaluator:
           progress: label of the progress bar; none if empty.
         """
         wrong = trivial.wrong_supports(records) if self.with_trivial else records.support
-        share = process_rows(len(records))
-        parts: dict[str, list[np.ndarray]] = {}
-        hidden = not progress or not is_lead()
-        with tqdm(total=len(share), desc=progress, unit="ep", disable=hidden) as bar:
-            for batch in self._batches(len(share)):
-                rows = share[batch]
-                call = shard(
-                    tuple(
-                        column[rows].reshape(len(self.devices), self.batch, -1)
-                        for column in (records.support, records.query, wrong)
-                    ),
-                    self.devices,
-                )
-                for name, counts in self._count(variables, bank, *call).items():
-                    parts.setdefault(name, []).append(np.asarray(counts))
-                bar.update(min(len(rows), len(share) - bar.n))
-        mine = {
-            name: np.concatenate(chunks).reshape(-1, *chunks[0].shape[2:])[: len(share)]
-            for name, chunks in parts.items()
-        }
-        return {
-            name: join_rows(counts)[: len(records)].astype(np.int64)
-            for name, counts in mine.items()
-        }
-
-    def _batches(self, count: int) -> Iterator[np.ndarray]:
-        """Row numbers, a fixed count per call; the last call is padded and its surplus dropped."""
-        step = len(self.devices) * self.batch
-        for start in range(0, count, step):
-            yield np.minimum(np.arange(start, start + step), count - 1)
+        return count_rows(
+            lambda *columns: self._count(variables, bank, *columns),
+            (records.support, records.query, wrong),
+            self.devices,
+            self.batch,
+            progress,
+        )
 
     def show(self, variables: Any, bank: Bank, records: Records) -> tuple[Episode, np.ndarray]:
         """The pixels and logits of a few records, for pictures (unreplicated arguments)."""
         episode, logits = self._show(variables, bank, records.support, records.query)
         return jax.tree.map(np.asarray, episode), np.asarray(logits)
+
+
+def count_rows(
+    count: Callable[..., dict[str, Array]],
+    columns: Sequence[np.ndarray],
+    devices: list[jax.Device],
+    batch: int,
+    progress: str = "",
+) -> dict[str, np.ndarray]:
+    """int64 [N, ...]: what `count` makes of N rows, in their order; see `Evaluator.counts`.
+
+    Args:
+      count: pmapped, takes each column as [devices, batch, ...] and returns arrays like it.
+      columns: arrays [N, ...].
+      batch: rows per device and call; the last call is padded and its surplus dropped.
+    """
+    total = len(columns[0])
+    share = process_rows(total)
+    step = len(devices) * batch
+    parts: dict[str, list[np.ndarray]] = {}
+    hidden = not progress or not is_lead()
+    with tqdm(total=len(share), desc=progress, unit="ep", disable=hidden) as bar:
+        for start in range(0, len(share), step):
+            rows = share[np.minimum(np.arange(start, start + step), len(share) - 1)]
+            call = tuple(
+                column[rows].reshape(len(devices), batch, *column.shape[1:]) for column in columns
+            )
+            for name, counts in count(*shard(call, devices)).items():
+                parts.setdefault(name, []).append(np.asarray(counts))
+            bar.update(min(step, len(share) - bar.n))
+    mine = {
+        name: np.concatenate(chunks).reshape(-1, *chunks[0].shape[2:])[: len(share)]
+        for name, chunks in parts.items()
+    }
+    return {name: join_rows(counts)[:total].astype(np.int64) for name, counts in mine.items()}
 
 
 def flat_counts(counts: np.ndarray, records: Records, item_image: np.ndarray) -> tuple:

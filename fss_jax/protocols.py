@@ -32,6 +32,7 @@ class Protocol:
       metric: 'pooled' or 'per_image' (see `metrics.score`).
       min_lattice_hits, min_area: small-object filters (protocols.md A.2, D.1).
       also, without: items that a published list has in spite of the filter, or lacks.
+      lists: SHA-256 of the published lists, where they are known.
       datasets: patterns of the datasets that it was published for.
       training: what the paper trained on; this repository's dataset for it, if it has one.
       source: where the choice comes from, and where ours differs.
@@ -50,6 +51,7 @@ class Protocol:
     min_area: int = 0
     also: tuple[Item, ...] = ()
     without: tuple[Item, ...] = ()
+    lists: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ("*",)
     training: str = ""
     source: str = ""
@@ -114,6 +116,7 @@ _ALL = [
         void="background",
         min_lattice_hits=3,
         datasets=PASCAL,
+        lists=published.OSLSM_LISTS,
         training=ALL_IMAGES,
         source="lzzcd001/OSLSM: fixed list, 500x500 warp, void counted as background",
     ),
@@ -126,6 +129,7 @@ _ALL = [
         void="background",
         min_lattice_hits=3,
         datasets=PASCAL,
+        lists=published.OSLSM_LISTS,
         training=ALL_IMAGES,
         source="arXiv 1709.03410: scored at the original image size",
     ),
@@ -225,6 +229,7 @@ _ALL = [
         also=(("2009_004509", 3), ("2011_002509", 9), ("2009_002571", 16)),
         without=(("2010_001246", 2), ("2010_002792", 2)),
         datasets=PASCAL,
+        lists=published.HSNET_LISTS,
         training="10,092 images of its own lists",
         source="juhongm999/hsnet: its list of val walked in order, its generator's supports, which "
         "may repeat",

@@ -4,7 +4,31 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fss_jax.episodes import Item, Records
+from fss_jax.episodes import Item, Records, TooFewImages
+
+# SHA-256 of the text of each fold's list (see episodes.records_sha256), 1-shot and 5-shot in turn.
+# Of OSLSM's loader: protocols.md A.8.
+OSLSM_LISTS = (
+    "b5433c739d1fc932affd960c36e3503d9ef5058ce86a1a56c2137dc5061af4a4",
+    "8e3254b62ca0d8031e3f59f40ae4487f8329e69a4fe56d34109da9ec92aac98e",
+    "13bc476f5188a907697ac646c2940e242694a751ac42233ac44b7956cabe17b0",
+    "f49181c48d9dd67f2e2bccf6fb495200789ca9810cf97559ce2b60574f296a4f",
+    "fee033b7246d5a9272f8e3e9ab4b59fd4bcf63602f327a91730f1eeb0ecdc82e",
+    "c2368f366ee9c816e5cdda2809c354c2ba06f50df052346a450ea9d6f20d72db",
+    "8ba280ee031e6cd67d75e698adf49abf7140c733e5104127bea9cd73bc2d9137",
+    "1c911f27c96487ab8492c23bb5a95b4e80d039ebf8783b92bbdae360b0fcbe13",
+)
+# Of HSNet's files, walked as its loader does (tests/test_protocols.py does so).
+HSNET_LISTS = (
+    "b0c5744b9c44593a17ff1ee54d3a3482362c5de519f3b86dbb3c6a96222d330f",
+    "1727516431517914ec0bd6f437b86df3e9cc8ba2d667955f85ba02d0bc57e8d7",
+    "831cfb61822d3275e7d24a42fb51658f46260084277442e0df5eab3d57ad56b5",
+    "183dff3d2c994b025c496732e1f4398379986c332bf70693d4616bdd642d2081",
+    "3627f6c36626955b00e247b411aa10526c2a99c669b0f41f363f5917a9b87dd9",
+    "e7c0abd507d81d4469d88fec6382503ab71964b607871cb5470b5bd509da10a5",
+    "af931213bcda0766995725664cd12f366a318ac0b084adf59ed32b608e3ee410",
+    "1e9a34e0d1848916d47b6eac079a8e7d3be3e7964257851590f9a7f36a4e59af",
+)
 
 
 def _members(items: Sequence[Item], needed: int) -> dict[int, list[int]]:
@@ -14,7 +38,7 @@ def _members(items: Sequence[Item], needed: int) -> dict[int, list[int]]:
         members.setdefault(items[i][1], []).append(i)
     short = [f"class {c} has {len(m)}" for c, m in members.items() if len(m) < needed]
     if short or not members:
-        raise ValueError(
+        raise TooFewImages(
             f"the list needs {needed} images of every class, but {', '.join(short[:3]) or 'none is'}"
             f"{f' and {len(short) - 3} more' if len(short) > 3 else ''}; lower the shots"
         )

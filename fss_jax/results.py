@@ -31,8 +31,9 @@ def evaluate(
     device_count: int = 0,
     canvas: int | None = None,
     config: ConfigDict | None = None,
+    annotation: str = "mask",
 ) -> dict:
-    """Scores a checkpoint and writes WORKDIR/results/PROTOCOL_Kshot.{json,md,png}.
+    """Scores a checkpoint and writes WORKDIR/results/PROTOCOL_Kshot[_ANNOTATION].{json,md,png}.
 
     A dataset or split other than the config's comes first in the files' names. With super-categories
     (FSS-1000) there is a bar chart of them, too: ..._super_categories.png.
@@ -56,6 +57,7 @@ def evaluate(
         checkpoint=checkpoint,
         canvas=canvas,
         config=config,
+        annotation=annotation,
     )
     config, chosen, data = run.config, run.protocol, run.data
     shots = shots or config.shots
@@ -96,7 +98,7 @@ def evaluate(
         "shots": shots,
         "episodes": len(records),
         "records_sha256": records_sha256(records),
-        **_fields(scores.pop("method"), data.class_names),
+        **fields(scores.pop("method"), data.class_names),
         "trivial": {name: s.miou for name, s in scores.items()} or None,
         "trivial_ci95": {name: s.miou_ci95 for name, s in scores.items()} or None,
         **provenance(),
@@ -105,7 +107,8 @@ def evaluate(
     }
     if not is_lead():  # it alone writes
         return result
-    stem = run.result(f"{chosen.name}_{shots}shot")
+    suffix = "" if annotation == "mask" else f"_{annotation}"
+    stem = run.result(f"{chosen.name}_{shots}shot{suffix}")
     flat = evaluation.flat_counts(counts["method"], records, data.item_image)
     if chosen.metric == "per_image" or data.super_categories:
         result["shares"] = breakdown.image_shares(flat[0])
@@ -122,7 +125,8 @@ def evaluate(
     return result
 
 
-def _fields(scores: Scores, class_names: tuple[str, ...]) -> dict:
+def fields(scores: Scores, class_names: tuple[str, ...]) -> dict:
+    """What a result file says of scores."""
     return {
         "miou": scores.miou,
         "miou_ci95": list(scores.miou_ci95),
@@ -173,7 +177,8 @@ def result_table(result: dict) -> str:
     ]
     lines = [
         f"# {result['method']}, {result['dataset']} {result['split']}, {result['shots']}-shot, "
-        f"protocol {result['protocol']}",
+        f"protocol {result['protocol']}"
+        + (f", annotated by {result['annotation']}" if result["annotation"] != "mask" else ""),
         "",
         "| predictor | mIoU % | 95% interval |",
         "| --- | --- | --- |",

@@ -27,6 +27,7 @@ class Run:
       dataset, split: their names.
       data: the split, filtered as the protocol says.
       elsewhere: the dataset's name if it is not the one the config trained on, for file names.
+      annotation: what the method sees of the supports' masks, a kind of `weak.KINDS`.
     """
 
     workdir: Path
@@ -38,10 +39,11 @@ class Run:
     data: Split
     model: nn.Module
     variables: Mapping[str, Any]
+    annotation: str = "mask"
 
     @property
     def geometry(self) -> evaluation.Geometry:
-        return evaluation.Geometry.of(self.config, self.protocol)
+        return evaluation.Geometry.of(self.config, self.protocol, self.annotation)
 
     @property
     def elsewhere(self) -> str:
@@ -59,6 +61,7 @@ class Run:
             "dataset": self.dataset,
             "split": self.split,
             "protocol": self.protocol.name,
+            "annotation": self.annotation,
             "checkpoint_step": self.step,
             "init": self.config.init,
         }
@@ -75,6 +78,7 @@ def open_run(
     checkpoint: str = "best",
     canvas: int | None = None,
     config: ConfigDict | None = None,
+    annotation: str = "mask",
 ) -> Run:
     """Opens a workdir; arguments left out are its config's (evaluate.py explains them).
 
@@ -96,6 +100,7 @@ def open_run(
         folder = checkpoints.checkpoint_folder(workdir, checkpoint)
         config, _ = checkpoints.load_meta(folder)
         variables, step = checkpoints.load_variables(folder), int(folder.name)
+    models.check_annotation(config.method, annotation)
     config.canvas = canvas or config.canvas
     chosen = protocols.get(protocol or config.protocol)
     dataset, split = dataset or config.dataset, split or config.test_split
@@ -110,6 +115,7 @@ def open_run(
         data=data.with_items(items_file) if items_file else chosen.filter(data),
         model=models.build_from(config),
         variables=variables,
+        annotation=annotation,
     )
 
 

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 
 from fss_jax.bank import Episode
 from fss_jax.episodes import Records
+from fss_jax.models.masked_pooling import split
 
 NAMES = ("all_object", "copy_support", "support_zeroed", "wrong_support", "colour_histogram")
 BINS = 6  # per color channel; the best of 6, 8 and 12 on fss_glyphs/tiny's validation classes
@@ -42,8 +43,9 @@ def colour_histogram(episode: Episode) -> Float[Array, "b q h w"]:
         return jnp.log(counts / jnp.maximum(weight.sum(), 1.0) + 1e-4)
 
     def shot(support, mask, query):
-        color, mask = bins(support).ravel(), mask.ravel()
-        ratio = log_frequency(color, mask) - log_frequency(color, 1.0 - mask)
+        color = bins(support).ravel()
+        inside, outside = (log_frequency(color, part.ravel()) for part in split(mask))
+        ratio = inside - outside
         return ratio[bins(query)]
 
     def one(supports, masks, query):

@@ -9,6 +9,29 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 UNDECIDED = -1.0
+KINDS = ("mask", "points", "scribble", "box")
+POINTS = 5  # clicks on the object, and as many beside it
+
+
+def annotate(
+    kind: str, mask: Float[Array, "b k h w"], item: Int[Array, "b k"]
+) -> Float[Array, "b k h w"]:
+    """The support annotation of a kind, made from dense masks; the same for an item every time.
+
+    Args:
+      kind: of KINDS; 'mask' changes nothing.
+      item: numbers of the items that the masks are of: their random streams.
+    """
+    if kind == "mask":
+        return mask
+    if kind == "box":
+        return box(mask)
+
+    def one(mask, item):
+        key = jax.random.fold_in(jax.random.key(0), item)
+        return points(key, mask, POINTS) if kind == "points" else scribble(key, mask)
+
+    return jax.vmap(jax.vmap(one))(mask, item)
 
 
 def box(mask: Float[Array, "*b h w"]) -> Float[Array, "*b h w"]:

@@ -31,6 +31,7 @@ def test_the_release_s_protocol_gives_its_published_list(shared, split):
     records = protocols.get("oslsm_release").records(dataclasses.replace(split, items=items), 1)
     digest = hashlib.sha256(format_records(records).encode()).hexdigest()
     assert digest == "13bc476f5188a907697ac646c2940e242694a751ac42233ac44b7956cabe17b0"
+    assert digest == protocols.get("oslsm_release").lists[2]
 
 
 def published_items(shared, fold):
@@ -71,6 +72,7 @@ def test_hsnet_s_list_is_its_file_s_walked_as_its_loader_does(shared, split, fol
         text += f"{class_id} {query} {','.join(supports)}\n"
     np.random.set_state(state)
     assert format_records(protocol.records(protocol.filter(whole), shots)) == text
+    assert hashlib.sha256(text.encode()).hexdigest() == protocol.lists[2 * fold + (shots == 5)]
 
 
 def test_panet_s_five_runs_are_five_lists(split):

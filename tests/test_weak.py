@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toy_run
 
-from fss_jax import weak
+from fss_jax import models, results, trivial, weak
+from fss_jax.bank import Episode
 
 
 def disc(side=24, radius=6):
@@ -53,3 +55,64 @@ def test_scribble():
     assert 6 < marked < mask.sum()
     assert (annotation == 0).sum() > 6
     assert (weak.scribble(jax.random.key(0), 0 * mask) == 1).sum() == 0
+
+
+def test_an_item_s_annotation_is_the_same_in_every_episode():
+    mask = jnp.broadcast_to(disc(), (2, 3, 24, 24))
+    items = jnp.asarray([[4, 7, 4], [7, 9, 4]])
+    for kind in ("points", "scribble"):
+        drawn = np.asarray(weak.annotate(kind, mask, items))
+        np.testing.assert_array_equal(drawn[0, 0], drawn[0, 2])
+        np.testing.assert_array_equal(drawn[0, 0], drawn[1, 2])
+        np.testing.assert_array_equal(drawn[0, 1], drawn[1, 0])
+        assert (drawn[0, 0] != drawn[0, 1]).any()
+        check(drawn[1, 1], disc())
+    np.testing.assert_array_equal(weak.annotate("box", mask, items)[1, 2], weak.box(disc()))
+    np.testing.assert_array_equal(weak.annotate("mask", mask, items), mask)
+
+
+def test_points_are_as_many_as_they_should():
+    drawn = np.asarray(weak.annotate("points", disc()[None, None], jnp.zeros((1, 1), int)))
+    assert (drawn == 1).sum() == (drawn == 0).sum() == weak.POINTS
+
+
+def test_a_method_of_dense_masks_says_so():
+    with pytest.raises(ValueError, match="oslsm knows dense masks only, and points leave pixels"):
+        models.check_annotation("oslsm", "points")
+    with pytest.raises(ValueError, match="did you mean 'scribble'"):
+        models.check_annotation("guided", "scribbles")
+    models.check_annotation("relation", "box")
+    models.check_annotation("guided", "points")
+
+
+def test_trivial_predictors_see_no_more_than_the_method():
+    """The histogram of a few clicks counts the clicked pixels alone."""
+    rng = np.random.default_rng(0)
+    image = jnp.asarray(rng.integers(0, 256, (1, 1, 24, 24, 3)), jnp.float32)
+    drawn = weak.annotate("points", disc()[None, None], jnp.zeros((1, 1), int))
+    episode = Episode(image, drawn, image, drawn, drawn, jnp.full((1, 1, 2), 24))
+    other = jnp.where((drawn < 0)[..., None], 255.0 - image, image)
+    changed = episode.replace(support_image=other)
+    np.testing.assert_array_equal(
+        trivial.colour_histogram(episode), trivial.colour_histogram(changed)
+    )
+
+
+@pytest.mark.parametrize("kind", ["points", "box"])
+def test_an_evaluation_by_clicks_or_boxes(tmp_path, kind):
+    workdir = toy_run.save(
+        tmp_path,
+        method="guided",
+        model_fields={
+            "width": 1 / 8,
+            "hidden": 64,
+            "norm": "batch",
+            "geometry": "dilated8",
+            "init_std": 0.0,
+            "preprocessing": "centered",
+        },
+    )
+    result = results.evaluate(workdir, episodes=4, annotation=kind, trivial=False)
+    assert result["annotation"] == kind
+    text = (workdir / "results" / f"uniform_1shot_{kind}.md").read_text()
+    assert f"annotated by {kind}" in text

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import toy
+from ml_collections import ConfigDict
 
 from fss_jax import checkpoints, models
 from fss_jax.checkpoints import TrainState
@@ -15,11 +16,12 @@ def save(folder: Path, **changes) -> Path:
     """Writes data and a checkpoint of fresh variables under `folder`; returns the workdir.
 
     Args:
-      changes: config settings, 'model' among them replaces single fields.
+      changes: config settings, 'model' among them replaces single fields, 'model_fields' all.
     """
     config = toy.get_config()
     config.data_dir = str(folder / "data")
     config.dataset = toy.prepare(folder / "data")
+    config.model = ConfigDict(changes.pop("model_fields", config.model))
     config.model.update(changes.pop("model", {}))
     config.update(changes)
     variables = models.init_variables(models.build_from(config), config)

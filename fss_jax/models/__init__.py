@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from fss_jax import weak
 from fss_jax.devices import AXIS
 from fss_jax.models.canet import CANet
 from fss_jax.models.cosegment import CoSegmentation
@@ -34,6 +35,21 @@ METHODS: dict[str, type[nn.Module]] = {
     "relation": RelationNetwork,
     "siamese": Siamese,
 }
+
+# These multiply or mix pixels with the mask itself; the others leave undecided pixels (-1) out.
+DENSE_ONLY = ("canet", "oslsm", "relation")
+
+
+def check_annotation(method: str, annotation: str) -> None:
+    """Raises ValueError if the method cannot be shown such annotation (of `weak.KINDS`)."""
+    if annotation not in weak.KINDS:
+        raise _unknown("annotation", annotation, weak.KINDS)
+    if method in DENSE_ONLY and annotation in ("points", "scribble"):
+        able = ", ".join(sorted(set(METHODS) - set(DENSE_ONLY)))
+        raise ValueError(
+            f"{method} knows dense masks only, and {annotation} leave pixels undecided; use "
+            f"--annotation mask or box, or a method of {able}"
+        )
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> ValueError:
