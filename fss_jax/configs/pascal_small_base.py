@@ -17,6 +17,6 @@ def get_config() -> ConfigDict:
     c.void = "ignore"
     del c.model.num_outputs, c.model.logit_scale
     c.model.classes = 16
-    c.batch, c.steps = 4, 160  # of two images
-    c.eval_every = 80
+    c.batch, c.steps = 4, 240  # of two images
+    c.eval_every = 120
     return c
