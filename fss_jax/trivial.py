@@ -58,8 +58,9 @@ def zero_support(
     episode: Episode, fill: tuple[float, float, float]
 ) -> tuple[Float[Array, "b k h w 3"], Float[Array, "b k h w"]]:
     """Supports that say nothing: images of the mean color with empty masks."""
-    blank = jnp.broadcast_to(jnp.asarray(fill), episode.support_image.shape)
-    return blank, jnp.zeros_like(episode.support_mask)
+    # Zero times what is there: XLA would spend seconds on evaluating a constant while compiling.
+    blank = jnp.asarray(fill).reshape((1,) * 4 + (3,)) + 0.0 * episode.support_image
+    return blank, 0.0 * episode.support_mask
 
 
 def wrong_supports(records: Records, seed: int = 0) -> np.ndarray:
