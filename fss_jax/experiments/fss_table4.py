@@ -1,8 +1,10 @@
 """FSS-1000's Table 4: methods on PASCAL-5i, 5 shots. "Ours*", trained on FSS-1000, is fss_pascal.
 
-SMALL is the same table on the PASCAL subset's fold 1, with networks for two CPU cores.
+SMALL is every method of both papers on the PASCAL subset's fold 1, with networks for two CPU cores; it
+shares OSLSM's and its comparison methods' trainings with oslsm_table1.
 """
 
+from fss_jax.experiments import oslsm_table1
 from fss_jax.experiments.runner import Experiment, Scoring, Training
 
 FOLDS = range(4)
@@ -23,7 +25,6 @@ RELATION = {
     "queries": 1,
 }
 METHODS = {  # row: config, its changes, which PASCAL-5i it trains on
-    "OSLSM": ("oslsm_release", {"init": "caffe:vgg16"}, ""),
     "Guided networks": ("guided", {"init": "caffe:vgg16"}, "_trainaug"),
     "FSS-1000": ("fss1000_paper", RELATION, "_trainaug"),
     "PANet": ("panet", {"init": "torchvision:vgg16", "shots": 5}, "_trainaug"),
@@ -32,6 +33,8 @@ METHODS = {  # row: config, its changes, which PASCAL-5i it trains on
 
 
 def _name(row: str, fold: int) -> str:
+    if row == "OSLSM":
+        return f"oslsm_fold{fold}"
     return f"pascal_{row.lower().replace(' ', '_').replace('-', '')}_fold{fold}"
 
 
@@ -40,10 +43,15 @@ EXPERIMENT = Experiment(
     notes="Published: arXiv 1907.12347, Table 4, which took PANet's and CANet's numbers from their "
     "papers, under their protocols. Here all are scored as OSLSM's release does; evaluate.py --protocol "
     "all gives the others.",
-    trainings=tuple(
-        Training(_name(row, fold), config, {**changes, "dataset": f"pascal_5i/fold{fold}{train}"})
-        for row, (config, changes, train) in METHODS.items()
-        for fold in FOLDS
+    trainings=(
+        *(oslsm_table1.trainings(fold)[0] for fold in FOLDS),
+        *(
+            Training(
+                _name(row, fold), config, {**changes, "dataset": f"pascal_5i/fold{fold}{train}"}
+            )
+            for row, (config, changes, train) in METHODS.items()
+            for fold in FOLDS
+        ),
     ),
     scorings=tuple(
         Scoring(
@@ -79,7 +87,6 @@ SUBSET = {
     "eval_batch": 8,
 }
 SMALL_METHODS = {
-    "OSLSM": ("pascal_small", {}),
     "FSS-1000, paper's form": (
         "relation_small",
         {"model.form": "paper", "model.batch_norm": "running", "model.momentum": 0.9},
@@ -88,6 +95,17 @@ SMALL_METHODS = {
     "PANet": ("panet_small", {}),
     "CANet": ("canet_small", {}),
 }
+# Fine-tuning runs for each predictor of each episode.
+COMPARED = {
+    ("OSLSM", 1): {},
+    ("1-NN", 1): {},
+    ("LogReg", 1): {},
+    ("SVM", 1): {},
+    ("Finetuning", 1): {"trivial": False},
+    ("Siamese", 1): {},
+    ("Co-segmentation", 5): {},
+}
+EPISODES = {"episodes": 300}
 
 
 def _small_name(row: str) -> str:
@@ -95,23 +113,32 @@ def _small_name(row: str) -> str:
 
 
 SMALL = Experiment(
-    title="Methods on the PASCAL-5i subset, fold 1",
+    title="Every method of both papers on the PASCAL-5i subset, fold 1",
     notes="**Not PASCAL-5i**: a subset of its images, the held-out classes that it has enough images "
-    "of, small networks from scratch that see 96 pixels. Each method was trained on 2400 1-shot "
-    "episodes and scored under oslsm_release with both numbers of shots.",
-    trainings=tuple(
-        Training(_small_name(row), config, {**SUBSET, **changes})
-        for row, (config, changes) in SMALL_METHODS.items()
+    "of, small networks from scratch, minutes of training each: FSS-1000's form, guided networks, PANet "
+    "and CANet on 2400 1-shot episodes seen at 96 pixels; OSLSM and what it is compared with as in "
+    "oslsm_table1 --small. The first 300 episodes of oslsm_release.",
+    trainings=(
+        *oslsm_table1.small_trainings(1),
+        *(
+            Training(_small_name(row), config, {**SUBSET, **changes})
+            for row, (config, changes) in SMALL_METHODS.items()
+        ),
     ),
-    scorings=tuple(
-        Scoring(
-            row,
-            f"subset fold 1 {shots}-shot",
-            _small_name(row),
-            None,
-            {"protocol": "oslsm_release", "shots": shots},
-        )
-        for row in SMALL_METHODS
-        for shots in (1, 5)
+    scorings=(
+        *(
+            oslsm_table1.scoring(row, shots, 1, {**EPISODES, **settings}, small=True)
+            for (row, shots), settings in COMPARED.items()
+        ),
+        *(
+            Scoring(
+                row,
+                "fold 1 1-shot",
+                _small_name(row),
+                None,
+                {"protocol": "oslsm_release", "shots": 1, **EPISODES},
+            )
+            for row in SMALL_METHODS
+        ),
     ),
 )
