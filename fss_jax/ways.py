@@ -186,8 +186,9 @@ def predictions(
       shown: what `supports` gives.
       size: the queries' true sizes.
     """
-    nothing = jnp.zeros_like(shown[1])
-    fill = jnp.broadcast_to(jnp.asarray(geometry.fill), shown[0].shape)
+    # Zero times what is there: XLA would evaluate a constant while compiling (see trivial.py).
+    nothing = 0.0 * shown[1]
+    fill = jnp.asarray(geometry.fill).reshape((1,) * 5 + (3,)) + 0.0 * shown[0]
     told = {
         "method": shown,
         "ways_swapped": tuple(jnp.roll(x, 1, 1) for x in shown),

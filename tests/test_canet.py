@@ -53,6 +53,17 @@ def test_order_of_shots_is_irrelevant_and_repeats_change_nothing():
     assert np.abs(once - straight).max() > 1e-3
 
 
+def test_attention_on_one_shot_leaves_that_shot():
+    support, mask, query = episode(k=2)
+    sure = jax.tree.map(lambda leaf: leaf, variables())
+    sure["params"]["attention_1"]["kernel"] = 1e5 * sure["params"]["attention_1"]["kernel"]
+    both = applied()(sure, support, mask, query)
+    shots = (slice(0, 1), slice(1, 2))
+    alone = [applied()(sure, support[:, shot], mask[:, shot], query) for shot in shots]
+    off = [np.abs(both - logits).max((0, 2, 3)) for logits in alone]  # of each query
+    assert (np.minimum(*off) < 1e-3).all() and (np.maximum(*off) > 1e-3).all()
+
+
 def test_training_reads_one_prediction_or_an_empty_history_for_each_query():
     data = episode()
     trained = applied(train=True, history_dropout=0.5)(variables(), *data)
