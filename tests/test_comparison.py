@@ -37,7 +37,7 @@ def test_a_difference_is_told_from_the_fields():
 def two(monkeypatch):
     """Only two protocols that fit the toy data, one that wants too many images, one for PASCAL."""
     few = {name: protocols.get(name) for name in ("uniform", "fss_random", "oslsm_release")}
-    small = dataclasses.replace(few["uniform"], name="small", score_size=32, runs=2, episodes=6)
+    small = dataclasses.replace(few["uniform"], name="small", runs=2, episodes=6)
     long = dataclasses.replace(protocols.get("fss1000_paper"), name="long", datasets=("*",))
     for protocol in (small, long):
         few[protocol.name] = protocol
@@ -54,8 +54,5 @@ def test_every_protocol_is_scored_or_named(toy_workdir, two):
     assert json.loads(stem.with_suffix(".json").read_text()) == json.loads(json.dumps(compared))
     text = stem.with_suffix(".md").read_text()
     assert "|  | uniform | small |" in text and "| wrong support |" in text
-    assert (
-        "- **small**: episodes a run: 6 instead of 1000; runs: 2 instead of 1; scored at: 32 x 32"
-        in text
-    )
+    assert "- **small**: episodes a run: 6 instead of 1000; runs: 2 instead of 1. ours" in text
     assert "- long: the list needs 10 images" in text
