@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 DATA ?= data
 TOY ?= runs/toy
 
-.PHONY: install quickstart test parity lint toy format clean
+.PHONY: install quickstart test parity app-test lint toy format clean
 
 install: $(VENV)/installed
 
@@ -43,6 +43,12 @@ test: install
 parity: install
 	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[parity]'
 	$(BIN)/python -m pytest -n 2 tests/parity
+
+# The web page in a real browser. Chromium is Debian's: installed by apt where it is missing.
+app-test: install
+	.ci/chromium
+	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[app-test]'
+	$(BIN)/python -m pytest -n 0 tests/app
 
 lint: install
 	$(BIN)/ruff check .

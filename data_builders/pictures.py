@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # EPS would run Ghostscript
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses: 512 MiB as RGB
 _PILLOW_LIMIT = threading.Lock()
 
@@ -51,7 +52,7 @@ def _open_header(source: io.IOBase, name: str) -> Image.Image:
     with _PILLOW_LIMIT:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(source)
+            return Image.open(source, formats=FORMATS)
         except Exception as error:
             raise ValueError(f"{name} is not a picture that can be read") from error
         finally:

@@ -91,3 +91,10 @@ def test_to_uint8_refuses_what_is_no_pixel():
     for bad in ([-1.0], [np.nan], [70000]):
         with pytest.raises(ValueError, match="must lie in"):
             to_uint8(np.asarray([bad]))
+
+
+def test_what_would_run_a_program_to_be_read_is_no_picture(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "x.eps")
+    (tmp_path / "x.eps").rename(tmp_path / "x.jpg")
+    with pytest.raises(ValueError, match="not a picture"):
+        open_picture(tmp_path / "x.jpg")

@@ -1,0 +1,312 @@
+"""Labels a folder of images on a web page of this computer:
+
+  python -m fss_jax.app [--workdir runs/mine] [--folder labelling]
+
+Paint the object in one to a few pictures, drop the others, look at what was found (the least sure
+first), correct it with the brush, use corrections as examples, export. Needs the extra `app`; works
+without a network, and only this computer can open the page unless --host says otherwise. Whoever can
+open the page can see and change what is in --folder, nothing else.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from data_builders.pictures import FORMATS
+from fss_jax import commands, label, labels, pictures, report
+from fss_jax.workbench import MAX_BYTES, MAX_PIXELS, ORDERS, Workbench, read_upload
+
+SIDE = 800  # pixels that a picture is painted at
+THUMBNAIL = 480
+SERVED = "served"  # the only folder below --folder that the page serves files from
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; worker-src 'self' "
+    "blob:; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+    "connect-src 'self' data: blob:; object-src 'none'; frame-ancestors 'none'"
+)
+
+
+def no_network() -> None:
+    """To be called before gradio is imported: it asks and tells nobody outside."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["HF_HUB_OFFLINE"] = os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+
+def build(bench: Workbench) -> Any:
+    """The page of a workbench, a `gradio.Blocks`."""
+    import gradio as gr
+
+    brush = gr.Brush(colors=["#dc267f"], default_size=18, color_mode="fixed")
+
+    def editor(title: str, elem_id: str) -> Any:
+        return gr.ImageEditor(
+            label=title, type="numpy", image_mode="RGBA", sources=(), transforms=(), brush=brush,
+            layers=gr.LayerOptions(allow_additional_layers=False), height=460, buttons=[],
+            elem_id=elem_id,
+        )  # fmt: skip
+
+    def guarded(function):
+        """What a person can mend is shown to them; an editor's other errors stay ours."""
+
+        def call(*arguments):
+            try:
+                return function(*arguments)
+            except (ValueError, OSError) as error:
+                raise gr.Error(" ".join(str(error).split()), duration=None) from error
+
+        return call
+
+    def open_example(file):
+        if file is None:
+            return None, None
+        rgb = read_upload(Path(file))
+        return canvas(rgb), rgb
+
+    def open_mask(file, rgb):
+        if rgb is None:
+            raise ValueError("upload the picture first, then its mask")
+        read_upload(Path(file))
+        mask = pictures.read_mask(file, max_pixels=MAX_PIXELS)
+        if mask.shape != rgb.shape[:2]:
+            raise ValueError("the mask has another size than its picture")
+        return canvas(rgb, mask)
+
+    def add_example(drawn, rgb):
+        if rgb is None:
+            raise ValueError("upload a picture of the object first")
+        bench.add_example(rgb, painted(drawn))
+        return None, None, None, None, bench.examples()
+
+    def remove_examples():
+        bench.remove_examples()
+        return bench.examples()
+
+    def predict(files, folder, order):
+        paths = [Path(file) for file in [*(files or []), *(folder or [])]]
+        refused = bench.add_images(paths)
+        count = bench.predict()
+        lines = [f"Labelled images: {count}; examples: {len(bench.examples())}.", *refused]
+        return (*gallery(order), None, None, "\n\n".join(lines))
+
+    def gallery(order):
+        found = bench.found(order)
+        return [(thumbnail(path), line) for _, path, line in found], [name for name, *_ in found]
+
+    def choose(names, event: gr.SelectData):
+        name = names[event.index]
+        return canvas(bench.image(name), bench.mask(name)), name, f"Correct **{name}**"
+
+    def correct(drawn, name, order):
+        if not name:
+            raise ValueError("choose an image above first")
+        bench.correct(name, painted(drawn))
+        return gallery(order)
+
+    def teach(drawn, name, order):
+        shown = correct(drawn, name, order)
+        bench.add_example(bench.image(name), bench.mask(name))
+        return (*shown, bench.examples())
+
+    def export():
+        return str(bench.export(bench.folder / SERVED / "export"))
+
+    hidden = {"api_visibility": "private"}
+    with gr.Blocks(title="fss_jax", analytics_enabled=False) as page:
+        gr.Markdown("# Show a thing once, have it found in every other image")
+        original, chosen, names = gr.State(), gr.State(), gr.State([])
+        with gr.Row():
+            with gr.Column():
+                example_file = gr.File(
+                    label="1. A picture of the object", file_types=["image"], height=120,
+                    elem_id="example-file",
+                )  # fmt: skip
+                paint = editor("Paint over the object", "paint")
+                mask_file = gr.File(
+                    label="or its mask, if you have one", file_types=["image"], height=120,
+                    elem_id="mask-file",
+                )  # fmt: skip
+                add = gr.Button("Add to the examples", variant="primary")
+            with gr.Column():
+                examples = gr.Gallery(
+                    label="Examples", columns=4, height=240, object_fit="contain", buttons=[],
+                    interactive=False, elem_id="examples",
+                    fit_columns=False, allow_preview=False,
+                )  # fmt: skip
+                remove = gr.Button("Remove all examples", size="sm")
+                files = gr.File(
+                    label="2. Images to search", file_count="multiple", file_types=["image"],
+                    height=140, elem_id="image-files",
+                )  # fmt: skip
+                folder = gr.File(
+                    label="or a folder of them", file_count="directory", height=140,
+                    elem_id="image-folder",
+                )  # fmt: skip
+                find = gr.Button("Find it in all images", variant="primary")
+                told = gr.Markdown(elem_id="told")
+        order = gr.Radio(ORDERS, value=ORDERS[0], label="3. What was found: choose one to correct")
+        overlays = gr.Gallery(
+            label="Found", columns=5, object_fit="contain", buttons=[], interactive=False,
+            allow_preview=False, fit_columns=False, height=420, elem_id="overlays",
+        )  # fmt: skip
+        title = gr.Markdown("Choose an image above to correct its mask")
+        fix = editor("Correct the mask: brush and eraser", "fix")
+        with gr.Row():
+            save = gr.Button("Save the correction")
+            use = gr.Button("Save it and use it as an example", variant="primary")
+            again = gr.Button("Find it again")
+        download = gr.Button("4. Export masks, table and COCO file")
+        exported = gr.File(label="labels.zip", interactive=False, elem_id="exported")
+
+        example_file.change(guarded(open_example), example_file, [paint, original], **hidden)
+        mask_file.upload(guarded(open_mask), [mask_file, original], paint, **hidden)
+        cleared = [paint, original, example_file, mask_file, examples]
+        add.click(guarded(add_example), [paint, original], cleared, **hidden)
+        remove.click(guarded(remove_examples), None, examples, **hidden)
+        predicted = [overlays, names, files, folder, told]
+        for button in (find, again):
+            button.click(guarded(predict), [files, folder, order], predicted, **hidden)
+        order.change(guarded(gallery), order, [overlays, names], **hidden)
+
+        def choose_guarded(names, event: gr.SelectData):
+            return guarded(choose)(names, event)
+
+        overlays.select(choose_guarded, names, [fix, chosen, title], **hidden)
+        save.click(guarded(correct), [fix, chosen, order], [overlays, names], **hidden)
+        use.click(guarded(teach), [fix, chosen, order], [overlays, names, examples], **hidden)
+        download.click(guarded(export), None, exported, **hidden)
+        page.load(lambda: (*gallery(ORDERS[0]), bench.examples()), None,
+                  [overlays, names, examples], **hidden)  # fmt: skip
+    return page
+
+
+def canvas(rgb: np.ndarray, mask: np.ndarray | None = None) -> dict:
+    """An editor's value: a picture at most SIDE pixels wide and high, its mask as a layer over it."""
+    small = Image.fromarray(rgb)
+    small.thumbnail((SIDE, SIDE))
+    layers = []
+    if mask is not None:
+        shrunk = np.asarray(Image.fromarray(mask).resize(small.size, Image.Resampling.NEAREST))
+        layer = np.zeros((*shrunk.shape, 4), np.uint8)
+        layer[shrunk] = (*report.PREDICTION_COLOR, 255)
+        layers.append(layer)
+    return {"background": np.asarray(small), "layers": layers, "composite": None}
+
+
+def painted(drawn: dict | None) -> np.ndarray:
+    """The mask that an editor's layers make, bool [h, w].
+
+    Raises:
+      ValueError: nothing was painted on at all.
+    """
+    if not drawn or not drawn["layers"]:
+        raise ValueError("nothing is painted: paint over the object")
+    return np.any([layer[..., 3] > 127 for layer in drawn["layers"]], axis=0)
+
+
+def thumbnail(overlay: Path | None) -> Image.Image:
+    """A small overlay; gray where an image could not be read."""
+    if overlay is None:
+        return Image.new("RGB", (THUMBNAIL, THUMBNAIL), "gray")
+    small = Image.fromarray(labels.read_small(overlay)[1])
+    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    return small
+
+
+def restrict_pillow() -> None:
+    """Gradio decodes what is painted by itself: to it, too, bombs and odd formats are no pictures."""
+    Image.init()
+    Image.ID[:] = [name for name in Image.ID if name in FORMATS]
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow refuses from twice its limit on
+
+
+def serve(bench: Workbench, host: str, port: int, *, wait: bool = True) -> tuple[Any, str]:
+    """Serves the page; returns it and its address (at once if not `wait`)."""
+    served = (bench.folder / SERVED).resolve()
+    served.mkdir(parents=True, exist_ok=True)
+    os.environ["GRADIO_TEMP_DIR"] = str(served)
+    no_network()
+    import gradio as gr
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    restrict_pillow()
+    page = build(bench).queue(default_concurrency_limit=1)
+    # Other sites cannot reach the page through a name of theirs that leads here.
+    hosts = ["127.0.0.1", "localhost", host] if host != "0.0.0.0" else ["*"]
+    middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=hosts), Middleware(_Policy)]
+    plain = gr.themes.Default(
+        font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+    )
+    _, address, _ = page.launch(
+        server_name=host, server_port=port or None, share=False, quiet=True, show_error=False,
+        prevent_thread_lock=True, max_file_size=MAX_BYTES, strict_cors=True, ssr_mode=False,
+        pwa=False, mcp_server=False, enable_monitoring=False, footer_links=[], theme=plain,
+        app_kwargs={"middleware": middleware},
+    )  # fmt: skip
+    if wait:
+        print(f"open {address} in a browser; Ctrl-C ends it", flush=True)
+        page.block_thread()
+    return page, address
+
+
+class _Policy:
+    """ASGI middleware: tells the browser to load nothing from elsewhere."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        async def sent(message):
+            if message["type"] == "http.response.start":
+                message.setdefault("headers", []).extend(
+                    [
+                        (b"content-security-policy", POLICY.encode()),
+                        (b"x-content-type-options", b"nosniff"),
+                        (b"referrer-policy", b"no-referrer"),
+                    ]
+                )
+            await send(message)
+
+        await self.app(scope, receive, sent)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m fss_jax.app",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--workdir", type=Path, help="that train.py filled; default: the model in the package"
+    )
+    parser.add_argument("--checkpoint", default="best", help="best, latest, or a step")
+    parser.add_argument(
+        "--folder", type=Path, help="for uploads and labels; default: WORKDIR/app, or ./labelling"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="who may open it; default: only here")
+    parser.add_argument("--port", type=int, default=0, help="default: the first free from 7860 on")
+    arguments = parser.parse_args(argv)
+    folder = arguments.folder or (
+        arguments.workdir / "app" if arguments.workdir else Path("labelling")
+    )
+    no_network()
+    try:
+        import gradio  # noqa: F401
+    except ImportError as error:
+        commands.fail(f"the page needs gradio ({error}): pip install 'fss_jax[app]'")
+    try:
+        commands.use_compilation_cache()
+        segmenter = label.open_segmenter(arguments.workdir, arguments.checkpoint)
+        serve(Workbench(segmenter, folder), arguments.host, arguments.port)
+    except (ValueError, OSError) as error:
+        commands.fail(error)
+
+
+if __name__ == "__main__":
+    commands.show_only_our_messages()
+    main(sys.argv[1:])

@@ -1,0 +1,275 @@
+"""The web page in a real browser: paint, predict, correct, predict again, export. `make app-test`."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+
+import numpy as np
+import pytest
+import toy_pictures
+from PIL import Image
+
+sync_api = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("gradio")
+
+from data_builders.masks import read_mask  # noqa: E402
+from fss_jax import Segmenter, annotations  # noqa: E402
+
+pytestmark = pytest.mark.app
+
+ARGUMENTS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
+    "--disable-background-networking --disable-component-update"
+).split()
+WAIT = 90_000  # milliseconds; a shared machine compiles slowly
+
+
+@pytest.fixture(scope="module")
+def server(toy_workdir, tmp_path_factory):
+    """(address, folder) of the page, served by the command itself."""
+    folder = tmp_path_factory.mktemp("desk")
+    environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "NPROC")}
+    with subprocess.Popen(
+        [sys.executable, "-m", "fss_jax.app", f"--workdir={toy_workdir}", f"--folder={folder}"],
+        stdout=subprocess.PIPE,
+        env=environment,
+        text=True,
+    ) as process:
+        try:
+            line = process.stdout.readline()
+            assert line.startswith("open http://127.0.0.1:"), line
+            yield line.split()[1], folder
+        finally:
+            process.terminate()
+
+
+def centered(path, seed, height=160, width=200):
+    """A picture with its square in the middle; returns the square's mask."""
+    image = np.random.default_rng(seed).integers(90, 140, (height, width, 3)).astype(np.uint8)
+    mask = np.zeros((height, width), bool)
+    mask[height // 2 - 20 : height // 2 + 20, width // 2 - 25 : width // 2 + 25] = True
+    image[mask] = (220, 40, 40)
+    Image.fromarray(image).save(path)
+    return mask
+
+
+def stroke(page, which, across):
+    """Paints through the middle of an editor, so many screen pixels to either side."""
+    editor = page.locator(f"#{which}")
+    editor.scroll_into_view_if_needed()
+    box = editor.locator("canvas").first.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    editor.get_by_role("button", name="Brush").click()
+    page.mouse.move(x - across, y)
+    page.mouse.down()
+    page.mouse.move(x + across, y, steps=12)
+    page.mouse.up()
+    page.wait_for_timeout(500)
+
+
+def wait_for(page, condition, what):
+    for _ in range(WAIT // 250):
+        if condition():
+            return
+        page.wait_for_timeout(250)
+    pytest.fail(f"waited in vain for {what}")
+
+
+def test_paint_predict_correct_predict_again_and_export(server, toy_workdir, tmp_path):
+    address, folder = server
+    truth = centered(tmp_path / "example.png", 0)
+    for i in range(3):
+        centered(tmp_path / f"query_{i}.png", i + 1)
+    outside = []
+    with sync_api.sync_playwright() as play:
+        executable = shutil.which("chromium") or shutil.which("chromium-browser")
+        browser = play.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1300, "height": 2200})
+        page.on("request", lambda request: outside.append(request.url))
+        page.goto(address)
+        chooser = page.locator("#example-file input[type=file]")
+        chooser.wait_for(state="attached", timeout=WAIT)
+
+        # 1. Paint over the object, and add the picture to the examples.
+        chooser.set_input_files(tmp_path / "example.png")
+        page.locator("#example-file >> text=example.png").wait_for(timeout=WAIT)
+        page.wait_for_timeout(2000)
+        stroke(page, "paint", 60)
+        page.get_by_role("button", name="Add to the examples").click()
+        support = folder / "support" / "label" / "1.png"
+        wait_for(page, support.exists, "the example")
+        mask = read_mask(support)
+        assert mask.shape == truth.shape and mask[truth.shape[0] // 2, truth.shape[1] // 2]
+        rows, columns = np.nonzero(mask)
+        assert abs(rows.mean() - 80) < 8 and abs(columns.mean() - 100) < 8
+        assert np.ptp(columns) > np.ptp(rows)  # the stroke went across
+        assert (mask & truth).sum() > 0.4 * mask.sum()
+
+        # 2. Find it in the other pictures.
+        files = [tmp_path / f"query_{i}.png" for i in range(3)]
+        page.locator("#image-files input[type=file]").set_input_files(files)
+        page.locator("#image-files >> text=query_2").wait_for(timeout=WAIT)
+        page.get_by_role("button", name="Find it in all images").click()
+        page.locator("#told >> text=Labelled images: 3; examples: 1").wait_for(timeout=WAIT)
+        segmenter = Segmenter.from_checkpoint(toy_workdir)
+        segmenter.set_support(str(tmp_path / "example.png"), mask)
+        for i, found in enumerate(segmenter.predict(list(map(str, files)))):
+            answer = read_mask(folder / "labels" / "masks" / f"query_{i}.png")
+            assert (answer ^ found.mask).mean() < 0.01
+
+        # 3. Correct the least sure one with the brush, use it as an example, predict again.
+        page.locator("#overlays .thumbnail-item").first.click()
+        page.locator("text=Correct query_").wait_for(timeout=WAIT)
+        page.wait_for_timeout(3000)
+        name = page.locator("p:has-text('Correct query_') strong").inner_text()
+        path = folder / "labels" / "masks" / name
+        before = read_mask(path)
+        stroke(page, "fix", 60)
+        page.get_by_role("button", name="Save it and use it as an example").click()
+        wait_for(page, (folder / "support" / "label" / "2.png").exists, "the second example")
+        corrected = read_mask(path)
+        assert corrected[80, 100] and (corrected & before).sum() > 0.98 * before.sum()
+        assert (corrected ^ before).any()
+        others = [file.name for file in files if file.name != name]
+        page.get_by_role("button", name="Find it again").click()
+        page.locator("#told >> text=Labelled images: 2; examples: 2").wait_for(timeout=WAIT)
+        np.testing.assert_array_equal(read_mask(path), corrected)
+        again = [str(tmp_path / "example.png"), str(folder / "images" / name)]
+        segmenter.set_support(again, [mask, corrected])
+        for other in others:
+            found = segmenter.predict(str(tmp_path / other))[0].mask
+            answer = read_mask(folder / "labels" / "masks" / other)
+            assert (answer ^ found).mean() < 0.01
+
+        # 4. Export, and compare what came out.
+        page.get_by_role("button", name="Export masks").click()
+        link = page.locator("#exported a[download]").first
+        link.wait_for(timeout=WAIT)
+        with page.expect_download(timeout=WAIT) as download:
+            link.click()
+        download.value.save_as(tmp_path / "labels.zip")
+        if os.environ.get("FSS_JAX_SCREENSHOT"):
+            page.evaluate("document.querySelectorAll('canvas')[0].scrollIntoView()")
+            page.screenshot(path=os.environ["FSS_JAX_SCREENSHOT"], full_page=True)
+        browser.close()
+    with zipfile.ZipFile(tmp_path / "labels.zip") as archive:
+        archive.extractall(tmp_path / "labels")
+    from_coco = {
+        i.file_name: i for i in annotations.read_coco(tmp_path / "labels/annotations.json")
+    }
+    for file in files:
+        exported = read_mask(tmp_path / "labels" / "masks" / file.name)
+        np.testing.assert_array_equal(exported, read_mask(folder / "labels" / "masks" / file.name))
+        in_coco = from_coco[file.name].masks.get("object", np.zeros_like(exported))
+        np.testing.assert_array_equal(in_coco, exported)
+    np.testing.assert_array_equal(read_mask(tmp_path / "labels" / "masks" / name), corrected)
+
+    # Nothing was asked of anybody else.
+    hosts = {urllib.parse.urlsplit(url).netloc for url in outside if url.startswith("http")}
+    assert hosts == {urllib.parse.urlsplit(address).netloc}
+
+
+def get(url, **headers):
+    """(status, headers, body) of a request."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as answer:
+            return answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read()
+
+
+def upload(address, name, data):
+    body = (
+        (
+            f'--x\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n'
+            "Content-Type: application/octet-stream\r\n\r\n"
+        ).encode()
+        + data
+        + b"\r\n--x--\r\n"
+    )
+    request = urllib.request.Request(
+        f"{address}gradio_api/upload",
+        body,
+        {"Content-Type": "multipart/form-data; boundary=x"},
+    )
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, None
+
+
+def test_no_other_file_is_served(server, toy_workdir, tmp_path):
+    address, folder = server
+    toy_pictures.write_images(folder / "images", 1)
+    metadata = next(toy_workdir.rglob("metadata"))
+    for path in (
+        "/etc/passwd",
+        str(metadata),
+        str(folder / "images" / "0.png"),
+        f"{folder}/served/../images/0.png",
+        f"{folder}/served/..%2fimages%2f0.png",
+        f"{folder}/served/%2e%2e/images/0.png",
+        "setup.cfg",
+        __file__,
+        "http://127.0.0.1:1/x",
+        "file:///etc/passwd",
+    ):
+        for route in ("gradio_api/file=", "file=", "gradio_api/file/", "static/", "assets/"):
+            status, _, _ = get(address + route + path)
+            assert status >= 400, (route, path)
+
+
+def test_a_path_in_a_request_reads_no_file(server):
+    """A page's request may name an uploaded file; any other file is refused, not copied."""
+    address, folder = server
+    secret = folder / "images" / "secret.png"
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(secret)
+    served = set((folder / "served").rglob("*"))
+    for path in (str(secret), "/etc/passwd", f"{folder}/served/../images/secret.png"):
+        data = [{"path": path, "meta": {"_type": "gradio.FileData"}}]
+        request = {"data": data, "fn_index": 0, "session_hash": "spy"}
+        body = json.dumps(request).encode()
+        header = {"Content-Type": "application/json"}
+        try:
+            urllib.request.urlopen(
+                urllib.request.Request(f"{address}gradio_api/queue/join", body, header)
+            )
+        except urllib.error.HTTPError as error:
+            assert error.code >= 400
+            continue
+        _, _, events = get(f"{address}gradio_api/queue/data?session_hash=spy")
+        done = [
+            json.loads(line[5:]) for line in events.decode().splitlines() if line[:5] == "data:"
+        ]
+        assert [e["success"] for e in done if e["msg"] == "process_completed"] == [False]
+    assert {p for p in (folder / "served").rglob("*") if p.stat().st_size} <= served
+
+
+def test_uploads_are_bounded_and_never_run(server, tmp_path):
+    address, folder = server
+    status, _ = upload(address, "huge.png", bytes(51 * 2**20))
+    assert status == 413
+    assert not [p for p in folder.rglob("*") if p.is_file() and p.stat().st_size > 2**20]
+    for name in ("page.html", "page.svg"):
+        status, paths = upload(address, name, b"<svg onload=alert(1)><script>alert(1)</script>")
+        if status == 200:
+            status, headers, _ = get(f"{address}gradio_api/file={paths[0]}")
+            inline = headers.get("Content-Disposition", "inline").startswith("inline")
+            assert status >= 400 or not inline
+            assert status >= 400 or headers["X-Content-Type-Options"] == "nosniff"
+    status, paths = upload(address, "../../../evil.png", b"x")
+    assert status != 200 or paths[0].startswith(str(folder / "served"))
+
+
+def test_only_this_computer_is_answered(server):
+    address, _ = server
+    assert get(address)[0] == 200
+    assert get(address, Host="evil.example")[0] == 400
+    assert "default-src 'self'" in get(address)[1]["Content-Security-Policy"]
