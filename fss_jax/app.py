@@ -45,7 +45,8 @@ def build(bench: Workbench) -> Any:
 
     def editor(title: str, elem_id: str) -> Any:
         return gr.ImageEditor(
-            label=title, type="numpy", image_mode="RGBA", sources=(), transforms=(), brush=brush,
+            label=title, type="numpy", image_mode="RGBA", sources=(), transforms=(),
+            brush=brush, format="png",
             layers=gr.LayerOptions(allow_additional_layers=False), height=460, buttons=[],
             elem_id=elem_id,
         )  # fmt: skip

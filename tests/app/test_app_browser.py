@@ -65,7 +65,7 @@ def stroke(page, which, across):
     editor.scroll_into_view_if_needed()
     box = editor.locator("canvas").first.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    editor.get_by_role("button", name="Brush").click()
+    editor.get_by_role("button", name="Brush", exact=True).click()
     page.mouse.move(x - across, y)
     page.mouse.down()
     page.mouse.move(x + across, y, steps=12)
