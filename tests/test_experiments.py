@@ -142,8 +142,8 @@ def test_a_second_run_does_only_what_is_missing(calls, tmp_path):
     runner.run("chain", CHAIN, "data", tmp_path)
     assert calls == [
         ("train", "first", ""),
-        ("train", "second", f"workdir:{tmp_path / 'first'}"),
         ("score", "first", "uniform"),
+        ("train", "second", f"workdir:{tmp_path / 'first'}"),
         ("score", "second", "uniform"),
     ]
     calls.clear()

@@ -87,7 +87,7 @@ SMALL = Experiment(
     trainings=tuple(part for fold in (1, 3) for part in small_trainings(fold)),
     scorings=tuple(
         scoring(row, shots, fold, {"episodes": 300, "trivial": False}, small=True)
-        for row, shots in PUBLISHED
         for fold in (1, 3)
+        for row, shots in PUBLISHED
     ),
 )

@@ -138,7 +138,6 @@ def train_until(part: Training, config: ConfigDict, folder: Path) -> None:
     """
     done = checkpoints.finished_steps(folder)
     if done and done[-1] >= config.steps:
-        log.info("%s: trained already", part.name)
         return
     log.info("%s: training %d steps", part.name, config.steps)
     part.train(config, folder)
@@ -159,13 +158,20 @@ def run(name: str, experiment: Experiment, data_dir: str | Path, workdir: Path) 
       ValueError, FileNotFoundError: data or weights that are not there; one line each.
       InterruptedError: a training was stopped (SIGTERM) before its end.
     """
-    for part in experiment.trainings:
-        train_until(part, part.get_config(data_dir, workdir), workdir / part.name)
+    parts = {part.name: part for part in experiment.trainings}
+
+    def ensure(name: str) -> None:
+        part = parts[name]
+        if part.start:
+            ensure(part.start)
+        train_until(part, part.get_config(data_dir, workdir), workdir / name)
+
     scores = []
     for scoring in experiment.scorings:
         path = workdir / "scores" / name / scoring.file
         step = 0
-        if scoring.training:
+        if scoring.training:  # just before it is scored, so that a stopped run has whole rows
+            ensure(scoring.training)
             step = int(checkpoints.checkpoint_folder(workdir / scoring.training).name)
         known = json.loads(path.read_text()) if path.is_file() else {}
         if known.get("training_step") != step:  # none, or of a shorter training
@@ -173,6 +179,8 @@ def run(name: str, experiment: Experiment, data_dir: str | Path, workdir: Path) 
             known = scoring.score(data_dir, workdir) | {"training_step": step}
             report.write_json(path, known)
         scores.append(known)
+    for training_name in parts:  # what only the parts below need
+        ensure(training_name)
     text = table(experiment, scores)
     for part in experiment.parts:
         text += "\n" + part.run(name, data_dir, workdir)

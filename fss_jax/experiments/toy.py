@@ -14,6 +14,9 @@ CLASSES = 12
 DATASET = f"fss_glyphs/tiny-classes-{CLASSES}"
 SIDE = 64  # pixels; the relation network's encoder halves it five times
 DENSE = {"width": 1 / 32, "hidden": 256}
+# Of VGG-16, for all but the relation network: compiling its 13 convolutions takes most of the time.
+SHALLOW = {"blocks": ((1, 64), (1, 128), (1, 256)), "geometry": "dilated8", "fc6_size": 1}
+SHALLOW_METHODS = ("base", "finetune", "logistic", "nearest", "oslsm", "siamese")
 MODEL = {
     "base": DENSE,
     "canet": {"width": 1 / 32, "iterations": 1},
@@ -92,7 +95,10 @@ def changes(config: str, wanted: Mapping[str, Any], start: bool = False) -> dict
     made = {**wanted, **SETTINGS}
     if start:
         made = {k: v for k, v in made.items() if k not in ("init", "init_skip")}
-    model = MODEL[wanted.get("method", full.method)]
+    method = wanted.get("method", full.method)
+    model = MODEL[method]
+    if method in SHALLOW_METHODS and full.model.get("backbone", "vgg16") == "vgg16":
+        model = model | SHALLOW
     made |= {f"model.{key}": value for key, value in model.items()}
     if full.method == "base":
         made["val_split"] = "train"  # validation classes are others
