@@ -33,6 +33,8 @@ toy: install
 		--config.log_every=2 --config.val_episodes=8
 	$(BIN)/python evaluate.py --workdir $(TOY)/quickstart --episodes 8
 	$(BIN)/python evaluate.py --workdir $(TOY)/quickstart --exhaustive
+	$(BIN)/python evaluate.py --workdir $(TOY)/quickstart --protocol all --episodes 8
+	$(BIN)/python evaluate.py --workdir $(TOY)/quickstart --ways 2 --episodes 8
 	$(BIN)/python -m fss_jax.refine --workdir $(TOY)/quickstart \
 		--class glyph_dejavusans_bold_0031 --rounds 2
 

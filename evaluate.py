@@ -50,12 +50,13 @@ flags.mark_flag_as_required("workdir")
 
 
 def main() -> None:
-    from fss_jax import comparison, devices, pair_results, results, ways
+    from fss_jax import comparison, devices, pair_results, results, ways_results
 
     commands.use_compilation_cache()
     devices.join_cluster(CLUSTER.value)
     if EXHAUSTIVE.value:
         unused = [f.name for f in (SHOTS, RECORDS, EPISODES, CONFIG) if f.value is not None]
+        unused += [f.name for f in (WAYS, ANNOTATION) if f.value != f.default]
         if unused and (unused != ["shots"] or SHOTS.value != 1):
             raise ValueError(f"--exhaustive scores every 1-shot pair; leave out --{unused[0]}")
         pairs = pair_results.evaluate(
@@ -97,8 +98,10 @@ def main() -> None:
     if PROTOCOL.value == "all":
         text = comparison.table(comparison.evaluate_all(WORKDIR.value, **settings))
     elif WAYS.value > 1:
-        scored = ways.evaluate(WORKDIR.value, ways=WAYS.value, protocol=PROTOCOL.value, **settings)
-        text = ways.result_table(scored)
+        scored = ways_results.evaluate(
+            WORKDIR.value, ways=WAYS.value, protocol=PROTOCOL.value, **settings
+        )
+        text = ways_results.result_table(scored)
     else:
         scored = results.evaluate(WORKDIR.value, protocol=PROTOCOL.value, **lists, **settings)
         text = results.result_table(scored)

@@ -10,7 +10,7 @@ import pytest
 import reference_layers
 import toy
 
-from fss_jax import bank, datasets, metrics, protocols, ways
+from fss_jax import bank, datasets, metrics, protocols, ways, ways_results
 from fss_jax.episodes import TooFewImages
 from fss_jax.evaluation import Geometry
 from fss_jax.models.panet import PANet
@@ -139,7 +139,7 @@ def test_panet_compares_all_ways_at_once(pixels):
 
 
 def test_a_workdir_is_scored_on_several_ways(toy_workdir):
-    result = ways.evaluate(toy_workdir, ways=2, shots=1, episodes=5)
+    result = ways_results.evaluate(toy_workdir, ways=2, shots=1, episodes=5)
     assert set(result["trivial"]) == {"ways_swapped", "support_zeroed", "first_way"}
     stem = toy_workdir / "results" / "uniform_2way_1shot"
     assert stem.with_suffix(".json").is_file() and stem.with_suffix(".png").is_file()
