@@ -7,8 +7,9 @@ RUN ?= runs/quickstart
 BIN = $(VENV)/bin
 DATA ?= data
 TOY ?= runs/toy
+SPEED ?= docs/results
 
-.PHONY: install quickstart test parity app-test lint toy format clean
+.PHONY: install quickstart test parity app-test lint toy speed format clean
 
 install: $(VENV)/installed
 
@@ -37,6 +38,37 @@ toy: install
 	$(BIN)/python evaluate.py --workdir $(TOY)/quickstart --ways 2 --episodes 8
 	$(BIN)/python -m fss_jax.refine --workdir $(TOY)/quickstart \
 		--class glyph_dejavusans_bold_0031 --rounds 2
+	$(BIN)/python -m benchmarks.episodes --cases relation --shots 1 --batches 1 --dtypes float32 \
+		--width 0.03125 --size 32 --repeats 3 --out $(TOY)/speed/episodes
+	$(BIN)/python -m benchmarks.data --data_dir $(TOY)/data --dataset fss_glyphs/tiny-classes-12 \
+		--steps 2 --rounds 1 --step_ms 0 --batch 2 --out $(TOY)/speed/data
+	NPROC=4 XLA_FLAGS=--xla_force_host_platform_device_count=2 $(BIN)/python -m benchmarks.scaling \
+		--cases relation --devices 1,2 --batch 2 --width 0.03125 --size 32 --repeats 3 \
+		--out $(TOY)/speed/scaling
+	$(BIN)/python -m benchmarks.startup --config fss_jax/configs/quickstart.py --rounds 1 \
+		--data_dir $(TOY)/data --dataset fss_glyphs/tiny-classes-12 --out $(TOY)/speed/startup
+
+# The tables of docs/performance.md, on a quiet machine: about half an hour on two CPU cores.
+speed: install
+	$(BIN)/python -m benchmarks.episodes --cases oslsm,relation --shots 1,5 --batches 1 --dtypes float32 \
+		--modes infer,cached,train --repeats 5 --budget 40 --out $(SPEED)/speed_episodes
+	$(BIN)/python -m benchmarks.episodes --cases oslsm,relation --shots 1 --batches 1,8,32 \
+		--width 0.125 --size 64 --budget 20 --out $(SPEED)/speed_episodes_small
+	$(BIN)/python -m benchmarks.peer --modes infer,cached --shots 1 --batches 1,4 --budget 60 \
+		--out $(SPEED)/speed_peer
+	$(BIN)/python -m benchmarks.peer --modes label --batches 1,4 --images 16 --repeats 3 --budget 60 \
+		--notorch_compile --out $(SPEED)/speed_label
+	$(BIN)/python -m benchmarks.peer --modes train --shots 1 --batches 1 --repeats 5 --budget 60 \
+		--notorch_compile --out $(SPEED)/speed_train
+	$(BIN)/python -m data_builders.prepare fss_glyphs --config full --data_dir $(DATA)
+	$(BIN)/python -m benchmarks.data --data_dir $(DATA) --dataset fss_glyphs/full --canvas 224 --size 224 \
+		--steps 10 --rounds 3 --out $(SPEED)/speed_data
+	NPROC=16 XLA_FLAGS=--xla_force_host_platform_device_count=8 $(BIN)/python -m benchmarks.scaling \
+		--width 0.125 --size 64 --batch 8 --repeats 5 --out $(SPEED)/speed_scaling
+	$(BIN)/python -m data_builders.prepare fss_glyphs --config tiny --data_dir $(DATA)
+	$(BIN)/python -m benchmarks.startup --data_dir $(DATA) --out $(SPEED)/speed_startup
+	for name in quickstart relation_small pascal_small; do $(BIN)/python -m benchmarks.profile \
+		--config fss_jax/configs/$$name.py --out $(SPEED)/speed_profile_$$name; done
 
 test: install
 	$(BIN)/python -m pytest -n 2
@@ -45,6 +77,8 @@ test: install
 parity: install
 	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[parity]'
 	$(BIN)/python -m pytest -n 2 tests/parity
+	$(BIN)/python -m benchmarks.peer --cases relation --shots 1 --batches 1 --notorch_compile \
+		--width 0.03125 --size 32 --images 2 --repeats 3 --out $(TOY)/speed/peer
 
 # The web page in a real browser. Chromium is Debian's: installed by apt where it is missing.
 app-test: install

@@ -1,10 +1,11 @@
 """Scores a trained workdir: python evaluate.py --workdir runs/mine --protocol oslsm_release --shots 5
 
 Writes WORKDIR/results/PROTOCOL_Kshot.json, .md and .png (best, median and worst episodes). With
---exhaustive it scores every (support, query) pair instead: results/exhaustive_1shot.json, .md and
-.png (the best and the worst support of some classes). With --protocol all it scores every protocol
-published for the dataset, and results/protocols_Kshot.md has them side by side. With --ways C the
-episodes have C classes (fss_jax/ways.py), and results/PROTOCOL_Cway_Kshot.* the scores.
+--exhaustive it scores every (support, query) pair instead, with --shots=K every set of K supports:
+results/exhaustive_Kshot.json, .md and .png (the best and the worst support of some classes). With
+--protocol all it scores every protocol published for the dataset, and results/protocols_Kshot.md has
+them side by side. With --ways C the episodes have C classes (fss_jax/ways.py), and
+results/PROTOCOL_Cway_Kshot.* the scores.
 """
 
 from pathlib import Path
@@ -36,7 +37,7 @@ ANNOTATION = flags.DEFINE_string(
     "annotation", "mask", "of the supports, made from their masks: mask, points, scribble or box"
 )
 WAYS = flags.DEFINE_integer("ways", 1, "classes an episode is about", lower_bound=1)
-EXHAUSTIVE = flags.DEFINE_boolean("exhaustive", False, "every pair of images, 1-shot, no sampling")
+EXHAUSTIVE = flags.DEFINE_boolean("exhaustive", False, "every pair of images, no sampling")
 CANVAS = flags.DEFINE_integer(
     "canvas", None, "pixels; for a dataset of larger images than trained on", lower_bound=1
 )
@@ -55,12 +56,13 @@ def main() -> None:
     commands.use_compilation_cache()
     devices.join_cluster(CLUSTER.value)
     if EXHAUSTIVE.value:
-        unused = [f.name for f in (SHOTS, RECORDS, EPISODES, CONFIG) if f.value is not None]
+        unused = [f.name for f in (RECORDS, EPISODES, CONFIG) if f.value is not None]
         unused += [f.name for f in (WAYS, ANNOTATION) if f.value != f.default]
-        if unused and (unused != ["shots"] or SHOTS.value != 1):
-            raise ValueError(f"--exhaustive scores every 1-shot pair; leave out --{unused[0]}")
+        if unused:
+            raise ValueError(f"--exhaustive scores every pair; leave out --{unused[0]}")
         pairs = pair_results.evaluate(
             WORKDIR.value,
+            shots=SHOTS.value or 1,
             protocol=PROTOCOL.value,
             split=SPLIT.value,
             dataset=DATASET.value,

@@ -87,6 +87,18 @@ def canvas_bytes(images: int, canvas: int) -> int:
     return images * canvas * canvas * 4
 
 
+def shapes(split: Split, canvas: int, rows: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """The fields of a bank of `rows` images of a split, in their order, without the pixels."""
+    pixels, items = (rows, canvas, canvas), split.item_image.shape
+    return (
+        jax.ShapeDtypeStruct((*pixels, 3), jnp.uint8),
+        jax.ShapeDtypeStruct(pixels, jnp.uint8),
+        jax.ShapeDtypeStruct((rows, 2), jnp.int32),
+        jax.ShapeDtypeStruct(items, jnp.int32),
+        jax.ShapeDtypeStruct(items, jnp.int32),
+    )
+
+
 def load_bank(split: Split, canvas: int, indices: Sequence[int] | None = None) -> Bank:
     """Decodes a split (or the images `indices` of it) into a bank in host memory.
 

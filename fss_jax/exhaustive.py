@@ -1,10 +1,14 @@
-"""Scores every (support, query) pair of a split: the expected 1-shot score, without sampling noise.
+"""Scores every query with every support of its class: the expected score, without sampling noise.
 
 Both halves of a method factor, so each image is conditioned on once, and encoded once per CHUNK of
-supports: `jax.vmap` over tasks leaves what depends on the query alone outside the batch.
+supports: `jax.vmap` over tasks leaves what depends on the query alone outside the batch. With several
+shots every set of K supports is scored, where a class has few images: FSS-1000's ten give 126 sets of
+five a query. A method's `merge` makes their tasks of one-shot tasks.
 """
 
 import dataclasses
+import itertools
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -19,31 +23,51 @@ from fss_jax.evaluation import Geometry
 from fss_jax.metrics import confusion, iou
 
 CHUNK = 128  # most tasks that one query is compared with at a time
+MOST_SETS = (
+    2000  # supports or sets of them that a query is compared with, if there are several shots
+)
 LISTS = 1000  # sampled record lists that show how far a list may stray
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassPairs:
-    """All ordered pairs of one class.
+    """Every query of one class with every support, or set of K supports, among its other images.
 
     Attributes:
       items: [n] item indices.
-      counts: int64 [n supports, n queries, 4]; the diagonal (an image with itself) is zero.
+      members: [n queries, S, K] positions in `items` of each support set.
+      counts: int64 [n queries, S, 4] confusion counts.
     """
 
     class_id: int
     items: np.ndarray
+    members: np.ndarray
     counts: np.ndarray
 
 
+def support_sets(count: int, shots: int) -> np.ndarray:
+    """[count queries, S, K]: all sets of K of the `count` - 1 others, ascending."""
+    sets = np.asarray(list(itertools.combinations(range(count - 1), shots)), np.int32)
+    query = np.arange(count)[:, None, None]
+    return (sets + (sets >= query)).astype(
+        np.int32
+    )  # numbers from the query's on are those after it
+
+
 def score_pairs(
-    model: nn.Module, variables: Any, bank: Bank, split: Split, geometry: Geometry
+    model: nn.Module,
+    variables: Any,
+    bank: Bank,
+    split: Split,
+    geometry: Geometry,
+    shots: int = 1,
 ) -> list[ClassPairs]:
-    """Confusion counts of every ordered pair of different items of a class.
+    """Confusion counts of every query and support set of different items of a class.
 
     Args:
       bank: of the split, on one device.
       geometry: with a score size and void rule, as for sampled episodes.
+      shots: more than one needs a method that has `merge`.
     """
 
     @jax.jit
@@ -54,7 +78,12 @@ def score_pairs(
         )
 
     @jax.jit
-    def compare(variables, bank, tasks, item):
+    def compare(variables, bank, tasks, members, item):
+        if shots == 1:
+            tasks = jax.tree.map(lambda leaf: leaf[members[:, 0]], tasks)
+        else:
+            tasks = jax.tree.map(lambda leaf: leaf[members], tasks)
+            tasks = model.apply(variables, tasks, method="merge")
         episode = geometry.episode(bank, item[None, None], item[None, None])
 
         def one(task):
@@ -68,21 +97,24 @@ def score_pairs(
         )
         return confusion(logits > 0, *truth)[:, 0]
 
-    pairs = []
     class_of = np.asarray([class_id for _, class_id in split.items])
-    total = sum(int(n) ** 2 for n in np.unique(class_of, return_counts=True)[1])
-    with tqdm(total=total, desc="every pair", unit="pair") as bar:
-        for class_id in np.unique(class_of):
-            items = np.flatnonzero(class_of == class_id).astype(np.int32)
-            counts = np.zeros((len(items), len(items), 4), np.int64)
-            for start in range(0, len(items), CHUNK):
-                rows = slice(start, start + CHUNK)
-                tasks = condition(variables, bank, items[rows])
-                for column, item in enumerate(items):
-                    counts[rows, column] = np.asarray(compare(variables, bank, tasks, item))
-                    bar.update(len(items[rows]))
-            counts[np.arange(len(items)), np.arange(len(items))] = 0
-            pairs.append(ClassPairs(int(class_id), items, counts))
+    classes = [np.flatnonzero(class_of == c).astype(np.int32) for c in np.unique(class_of)]
+    total = sum(len(items) * math.comb(len(items) - 1, shots) for items in classes)
+    pairs = []
+    with tqdm(total=total, desc="every pair" if shots == 1 else "every set", unit="pair") as bar:
+        for items in classes:
+            chunks = [items[i : i + CHUNK] for i in range(0, len(items), CHUNK)]
+            tasks = [condition(variables, bank, chunk) for chunk in chunks]
+            tasks = jax.tree.map(lambda *parts: jnp.concatenate(parts), *tasks)
+            members = support_sets(len(items), shots)
+            counts = np.empty((*members.shape[:2], 4), np.int64)
+            for query, item in enumerate(items):
+                for start in range(0, members.shape[1], CHUNK):
+                    some = members[query, start : start + CHUNK]
+                    found = compare(variables, bank, tasks, some, item)
+                    counts[query, start : start + CHUNK] = np.asarray(found)
+                    bar.update(len(some))
+            pairs.append(ClassPairs(int(class_of[items[0]]), items, members, counts))
     return pairs
 
 
@@ -93,8 +125,7 @@ def _score(counts: np.ndarray, metric: str) -> float:
 
 def class_score(pairs: ClassPairs, metric: str = "pooled") -> float:
     """The score of a class over all its pairs: what a list of episodes estimates."""
-    apart = ~np.eye(len(pairs.items), dtype=bool)
-    return _score(pairs.counts[apart], metric)
+    return _score(pairs.counts.reshape(-1, 4), metric)
 
 
 def expected_miou(pairs: list[ClassPairs], metric: str = "pooled") -> float:
@@ -107,8 +138,8 @@ def sampled_spread(
 ) -> tuple[float, float]:
     """The 95% range of mIoU over random lists of that many episodes.
 
-    Each list walks over all items without replacement and draws each support uniformly among the
-    class's other items, as OSLSM's test list does (protocols.md A.8).
+    Each list walks over all items without replacement and draws each support set uniformly among those
+    of the class's other items, as OSLSM's test list does (protocols.md A.8).
     """
     rng = np.random.default_rng(seed)
     owner = np.concatenate([np.full(len(p.items), c) for c, p in enumerate(pairs)])
@@ -119,12 +150,10 @@ def sampled_spread(
         queries = np.concatenate(walks)[:episodes]
         ious = []
         for c, p in enumerate(pairs):
-            columns = place[queries[owner[queries] == c]]
-            if not len(columns):
-                continue
-            rows = rng.integers(len(p.items) - 1, size=len(columns))
-            rows += rows >= columns  # any but the query itself
-            ious.append(_score(p.counts[rows, columns], metric))
+            rows = place[queries[owner[queries] == c]]
+            if len(rows):
+                drawn = rng.integers(p.counts.shape[1], size=len(rows))
+                ious.append(_score(p.counts[rows, drawn], metric))
         scores.append(np.mean(ious))
     low, high = np.percentile(scores, [2.5, 97.5])
     return float(low), float(high)

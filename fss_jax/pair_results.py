@@ -1,5 +1,6 @@
 """`evaluate.py --exhaustive`: every pair of a split as a result file, and what the support decides."""
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -18,29 +19,31 @@ LIST_EPISODES = 1000  # of the sampled lists that the result is compared with
 SHOWN_CLASSES = 6
 
 
-def evaluate(workdir: str | Path, **where: Any) -> dict:
-    """Scores all pairs of a checkpoint's test items: WORKDIR/results/exhaustive_1shot.{json,md,png}.
+def evaluate(workdir: str | Path, shots: int = 1, **where: Any) -> dict:
+    """Scores all pairs of a checkpoint's test items: WORKDIR/results/exhaustive_Kshot.{json,md,png}.
 
     Args:
+      shots: with more than one, every set of so many supports is scored.
       where: as for `runs.open_run`; sizes, void and metric are the protocol's.
 
     Returns:
       What the JSON file holds; fractions in 0..1.
 
     Raises:
-      ValueError: a class with a single image, or a model whose answers depend on the batch.
+      ValueError: a class with too few images, or too many for several shots; a model whose answers
+        depend on the batch.
     """
     run = open_run(workdir, **where)
-    check(run)
+    check(run, shots)
     bank = jax.device_put(banks.load_bank(run.data, run.config.canvas))
     before = time.perf_counter()
-    pairs = exhaustive.score_pairs(run.model, run.variables, bank, run.data, run.geometry)
+    pairs = exhaustive.score_pairs(run.model, run.variables, bank, run.data, run.geometry, shots)
     seconds = time.perf_counter() - before
     metric = run.protocol.metric
-    count = sum(len(p.items) * (len(p.items) - 1) for p in pairs)
+    count = sum(p.counts.shape[0] * p.counts.shape[1] for p in pairs)
     result = {
         **run.facts(),
-        "shots": 1,
+        "shots": shots,
         "pairs": count,
         "metric": metric,
         "expected_miou": exhaustive.expected_miou(pairs, metric),
@@ -59,54 +62,88 @@ def evaluate(workdir: str | Path, **where: Any) -> dict:
         "seconds": seconds,
         "pairs_per_second": count / seconds,
     }
-    stem = run.result("exhaustive_1shot")
+    stem = run.result(f"exhaustive_{shots}shot")
     report.write_json(stem.with_suffix(".json"), result)
     report.write_text(stem.with_suffix(".md"), table(result))
     _picture(stem.with_suffix(".png"), run, bank, pairs)
     return result
 
 
-def check(run: Run) -> None:
-    """Raises ValueError where pairs have no score of their own."""
-    if run.config.model.get("batch_norm") == "batch":
+def check(run: Run, shots: int = 1) -> None:
+    """Raises ValueError where pairs have no score of their own, or cannot all be scored."""
+    statistics = run.config.model.get("batch_norm")
+    if statistics == "batch":
         raise ValueError(
             "with batch_norm 'batch' an answer depends on the other images of the call, so pairs have "
             "no score of their own; evaluate a model trained with 'episode' or 'running'"
         )
+    if shots > 1 and not hasattr(run.model, "merge"):
+        raise ValueError(
+            f"--exhaustive with {shots} shots needs a method whose task is made of its one-shot tasks "
+            f"(oslsm, relation), not {run.config.method}; score 1 shot or a list of episodes"
+        )
+    if shots > 1 and statistics == "episode":
+        raise ValueError(
+            "with batch_norm 'episode' the supports of an episode are normalized together, so that no "
+            "image has a task of its own; evaluate a model trained with 'running'"
+        )
     class_ids, counts = np.unique([c for _, c in run.data.items], return_counts=True)
-    if (counts < 2).any():
-        name = run.data.class_names[class_ids[counts < 2][0]]
-        raise ValueError(f"class {name!r} of {run.data.name} has a single image: no pair; drop it")
+    few, many = class_ids[counts.argmin()], class_ids[counts.argmax()]
+    if counts.min() <= shots:
+        raise ValueError(
+            f"class {run.data.class_names[few]!r} of {run.data.name} has {counts.min()} images, a "
+            f"{shots}-shot pair needs {shots + 1}; drop it"
+        )
+    sets = math.comb(int(counts.max()) - 1, shots)
+    if shots > 1 and sets > exhaustive.MOST_SETS:
+        raise ValueError(
+            f"class {run.data.class_names[many]!r} of {run.data.name} has {counts.max()} images: "
+            f"{sets} sets of {shots} supports for each query, over {exhaustive.MOST_SETS}; score a list "
+            "of episodes"
+        )
 
 
-def support_means(pairs: ClassPairs) -> np.ndarray:
-    """[n]: for each image as the support, the mean IoU of the class's other images."""
-    return iou(pairs.counts).sum(1) / (len(pairs.items) - 1)  # the diagonal's IoU is 0
+def support_means(pairs: ClassPairs) -> dict[tuple[int, ...], float]:
+    """For each support, or set of them, the mean IoU of the class's other images."""
+    found: dict[tuple[int, ...], list[float]] = {}
+    for members, row in zip(pairs.members, iou(pairs.counts), strict=True):
+        for support, value in zip(members.tolist(), row.tolist(), strict=True):
+            found.setdefault(tuple(support), []).append(value)
+    return {support: float(np.mean(values)) for support, values in sorted(found.items())}
+
+
+def _extremes(pairs: ClassPairs) -> dict[str, tuple[tuple[int, ...], float]]:
+    """The best and the worst support with its mean IoU."""
+    means = support_means(pairs)
+    order = sorted(means, key=means.get)
+    return {"best": (order[-1], means[order[-1]]), "worst": (order[0], means[order[0]])}
 
 
 def _support_effect(pairs: ClassPairs, run: Run) -> dict:
-    means = support_means(pairs)
     return {
-        f"{name}_support": {"image": run.data.items[pairs.items[i]][0], "mean_iou": float(means[i])}
-        for name, i in (("best", means.argmax()), ("worst", means.argmin()))
+        f"{name}_support": {
+            "image": ", ".join(run.data.items[pairs.items[i]][0] for i in support),
+            "mean_iou": mean,
+        }
+        for name, (support, mean) in _extremes(pairs).items()
     }
 
 
 def _picture(path: Path, run: Run, bank: banks.Bank, pairs: list[ClassPairs]) -> None:
     """The best and worst support of the classes where it matters most (FSS-1000, Figure 9)."""
-    gap = [np.ptp(support_means(p)) for p in pairs]
+    extremes = [_extremes(p) for p in pairs]
+    gap = [found["best"][1] - found["worst"][1] for found in extremes]
     class_ids, support, query, titles = [], [], [], []
     for i in np.argsort(gap, kind="stable")[::-1][:SHOWN_CLASSES]:
-        p, means = pairs[i], support_means(pairs[i])
-        best, worst = int(means.argmax()), int(means.argmin())
-        difference = iou(p.counts[best]) - iou(p.counts[worst])
-        if len(p.items) > 2:  # a query that is neither of the two
-            difference[[best, worst]] = -np.inf
-        for name, row in (("best support", best), ("worst support", worst)):
+        p, found = pairs[i], extremes[i]
+        difference = _iou_by_query(p, found["best"][0]) - _iou_by_query(p, found["worst"][0])
+        # A query that is in neither of the two, if there is one.
+        shown = int(np.nan_to_num(difference, nan=-np.inf).argmax())
+        for name, (members, mean) in found.items():
             class_ids.append(p.class_id)
-            support.append([p.items[row]])
-            query.append([p.items[int(difference.argmax())]])
-            titles.append(f"{name}, mean IoU {means[row]:.3f}; here")
+            support.append(p.items[list(members)])
+            query.append([p.items[shown]])
+            titles.append(f"{name} support, mean IoU {mean:.3f}; here")
     records = Records(
         run.data.items, *(np.asarray(c, np.int32) for c in (class_ids, support, query))
     )
@@ -117,12 +154,19 @@ def _picture(path: Path, run: Run, bank: banks.Bank, pairs: list[ClassPairs]) ->
     report.contact_sheet(path, episode, logits, records, run.data, titles)
 
 
+def _iou_by_query(pairs: ClassPairs, support: tuple[int, ...]) -> np.ndarray:
+    """[n]: the IoU of each query with this support; NaN where it is part of it."""
+    chosen = (pairs.members == np.asarray(support)).all(-1)  # [n, S], at most one a row
+    values = np.where(chosen, iou(pairs.counts), 0.0).sum(1)
+    return np.where(chosen.any(1), values, np.nan)
+
+
 def table(result: dict) -> str:
     """The result as Markdown."""
     low, high = (100 * bound for bound in result["list_range95"])
     lines = [
-        f"# {result['method']}, {result['dataset']} {result['split']}, every 1-shot pair, sizes and "
-        f"metric of {result['protocol']}",
+        f"# {result['method']}, {result['dataset']} {result['split']}, every {result['shots']}-shot "
+        f"pair, sizes and metric of {result['protocol']}",
         "",
         f"Expected mIoU {100 * result['expected_miou']:.2f} % over {result['pairs']} pairs, without "
         f"sampling noise. A random list of {result['list_episodes']} episodes gives {low:.1f} to "

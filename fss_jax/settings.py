@@ -12,12 +12,10 @@ AT_LEAST_1 = (
     "canvas", "shots", "queries", "support_size", "steps", "batch", "accumulate", "halve_every",
     "steps_per_dispatch", "val_episodes", "eval_every", "log_every", "eval_batch",
 )  # fmt: skip
-REMAT = ("none", "elementwise", "stages")  # see training.recomputing
 KNOWN = {
     "loss": LOSSES + PAIR_LOSSES,
     "void": VOIDS,
     "dtype": ("float32", "bfloat16"),
-    "remat": REMAT,
 }
 
 

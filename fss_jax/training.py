@@ -24,6 +24,7 @@ from fss_jax import (
     datasets,
     evaluation,
     feed,
+    memory,
     metrics,
     models,
     protocols,
@@ -43,29 +44,13 @@ from fss_jax.devices import (
 from fss_jax.episodes import EpisodeSampler, records_sha256
 from fss_jax.journal import Journal
 from fss_jax.losses import segmentation_loss
-from fss_jax.models.layers import STAGE
 from fss_jax.optimizers import make_optimizer
 
 log = logging.getLogger(__name__)
 
-
-def recomputing(kind: str, loss_fn: Callable) -> Callable:
-    """`loss_fn` with a gradient that keeps less of the forward pass and computes it again.
-
-    Args:
-      kind: config.remat. 'none' keeps what it needs. 'elementwise' keeps the results of convolutions
-        and products, and computes normalizations, ReLUs and the like twice: nearly free. 'stages'
-        keeps only what leaves a pooling or a stage of the backbone: a second forward pass.
-    """
-
-    def kept(primitive, *_, **params) -> bool:
-        if primitive.name.startswith("psum"):  # no second round of messages
-            return True
-        if kind == "elementwise":
-            return primitive.name in ("conv_general_dilated", "dot_general")
-        return primitive.name == "name" and params["name"] == STAGE
-
-    return loss_fn if kind == "none" else jax.checkpoint(loss_fn, policy=kept)
+DATA_SCOPE, OPTIMIZER_SCOPE = "episode", "optimizer"  # names in a profile
+LESS = "lower config.batch (config.accumulate makes the same update of it) or set config.remat=True"
+ENOUGH_PER_PIXEL = 2**14  # bytes that no method here needs for a pixel: VGG-16 keeps about 3 KB
 
 
 def episode_loss(model: nn.Module, config: ConfigDict) -> tuple[Callable, Callable]:
@@ -130,12 +115,15 @@ def make_train_step(
         key = jax.random.fold_in(
             jax.random.fold_in(dropout_key, state.step), jax.lax.axis_index(AXIS)
         )
-        (loss, (extra, counts)), grads = jax.value_and_grad(
-            recomputing(config.remat, loss_fn), has_aux=True
-        )(state.params, state.extra, gather(bank, *records), key)
+        with jax.named_scope(DATA_SCOPE):
+            episode = gather(bank, *records)
+        (loss, (extra, counts)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+            state.params, state.extra, episode, key
+        )
         grads, loss = jax.lax.pmean((grads, loss), AXIS)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        with jax.named_scope(OPTIMIZER_SCOPE):
+            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, updates)
         measured = {
             "loss": loss,
             "grad_norm": optax.tree.norm(grads),
@@ -233,6 +221,41 @@ class Learner:
     validation: type = Validation
 
 
+def _check_memory(
+    step: Callable,
+    state: TrainState,
+    split: datasets.Split,
+    config: ConfigDict,
+    plan: feed.Plan,
+    resident: bool,
+) -> None:
+    """Raises ValueError, before anything is compiled, if a step will not fit into the device."""
+    side = config.query_size or config.canvas
+    pixels = config.shots * config.support_size**2 + config.queries * side**2
+    drawn = plan.steps * plan.batch * (config.shots + config.queries)
+    rows = len(split.image_ids) if resident else drawn
+    kept = 8 * sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    kept += banks.canvas_bytes(rows, config.canvas)
+    clearly = kept + ENOUGH_PER_PIXEL * pixels * plan.batch
+    if clearly * len(plan.devices) < memory.device_bytes(plan.devices[0]):
+        return  # spare small runs the tracing
+    total = len(plan.devices) * jax.process_count()
+
+    def needed(batch: int) -> int:
+        records = (
+            jax.ShapeDtypeStruct((plan.steps, batch, images), jnp.int32)
+            for images in (config.shots, config.queries)
+        )
+        bank = banks.shapes(split, config.canvas, rows)
+
+        def run(state, bank, *records):
+            return step(state, banks.Bank(*bank), *records)
+
+        return memory.peak_bytes(run, state, bank, *records, axis_env=[(AXIS, total)])
+
+    memory.demand_room(needed, plan.batch, plan.devices[0], len(plan.devices))
+
+
 def train(
     config: ConfigDict,
     workdir: str | Path,
@@ -281,6 +304,13 @@ def train(
         "first_records_sha256": first_records,
     }
 
+    plan = feed.Plan(
+        config.steps_per_dispatch, config.batch // (len(devices) * jax.process_count()), devices
+    )
+    resident = feed.choose_bank(config.bank, split, config.canvas, devices[0])
+    steps = make_train_step(model, optimizer, config, learner.loss)
+    _check_memory(steps, state, split, config, plan, resident)
+
     with checkpoints.Checkpoints(workdir) as store, _stop_on_sigterm() as stopping:
         miou = -1.0
         if resuming:
@@ -289,18 +319,13 @@ def train(
         start = int(state.step)
         state = replicate(state, devices)
 
-        plan = feed.Plan(
-            config.steps_per_dispatch,
-            config.batch // (len(devices) * jax.process_count()),
-            devices,
-        )
-        if feed.choose_bank(config.bank, split, config.canvas, devices[0]):
+        if resident:
             bank = replicate(banks.load_bank(split, config.canvas), devices)
             batches = feed.bank_feed(bank, sampler, plan, start, config.steps)
         else:
             batches = feed.loader_feed(split, config.canvas, sampler, plan, start, config.steps)
         train_step = jax.pmap(
-            make_train_step(model, optimizer, config, learner.loss),
+            steps,
             axis_name=AXIS,
             devices=of_all_processes(devices),
             donate_argnums=0,
@@ -314,9 +339,15 @@ def train(
                 before = time.perf_counter()
                 batch = next(batches)
                 waited = time.perf_counter() - before
-                state, measured = train_step(state, *batch)
+                try:
+                    state, measured = train_step(state, *batch)
+                except jax.errors.JaxRuntimeError as error:
+                    if memory.is_exhausted(error):
+                        raise ValueError(f"{devices[0]} ran out of memory: {LESS}") from error
+                    raise
                 if step == start:  # compiling is not training: leave it out of the rates
                     jax.block_until_ready(measured)
+                    log.info("first step done")
                     journal.restart_clock(unmeasured=plan.steps)
                 step += plan.steps
                 if pending:  # one dispatch late, so that the device never waits for the host

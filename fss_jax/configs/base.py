@@ -35,7 +35,7 @@ def get_config() -> ConfigDict:
     c.steps = 1000  # updates x accumulate
     c.batch = 32  # episodes per step over all devices
     c.accumulate = 1  # steps averaged into one update
-    c.remat = "none"  # what the gradient recomputes to save memory, see training.recomputing
+    c.remat = False  # the gradient computes the backbone's blocks again, to keep less in memory
     c.loss = "mean"  # see losses.segmentation_loss
     c.foreground_weight = 1.0
     c.optimizer = "adam"

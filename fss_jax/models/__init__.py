@@ -80,8 +80,13 @@ def build(
 
 
 def build_from(config: ConfigDict, known: Mapping[str, type[nn.Module]] = METHODS) -> nn.Module:
-    """A config's method, computing in its dtype, with batch statistics shared by the devices."""
+    """A config's method, computing in its dtype, with batch statistics shared by the devices.
+
+    `config.remat`, which older checkpoints' configs lack, changes only the memory of training.
+    """
     fields = config.model.to_dict() | {"dtype": jnp.dtype(config.dtype), "axis_name": AXIS}
+    if config.get("remat", False):
+        fields["remat"] = True
     return build(config.method, known, **fields)
 
 

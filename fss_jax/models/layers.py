@@ -12,7 +12,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 STAGE = (
@@ -27,6 +26,18 @@ he_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 def scaled(channels: int, width: float) -> int:
     """Channels of a layer at a width multiplier; at least 8."""
     return max(8, round(width * channels))
+
+
+def recomputed(target: Any, remat: bool) -> Any:
+    """A module class, or a function of a module, whose gradient keeps its inputs and computes again.
+
+    Sums over devices are kept: they are small, and a second round of messages is not.
+    """
+
+    def kept(primitive, *_, **__) -> bool:
+        return primitive.name.startswith("psum")
+
+    return nn.remat(target, policy=kept, static_argnums=()) if remat else target
 
 
 class BatchNorm(nn.Module):
@@ -205,30 +216,76 @@ def max_pool(
         x = jnp.pad(x, pads, constant_values=-jnp.inf)
         slices = [jax.lax.slice_in_dim(x, i, i + reach, stride, axis) for i in range(size)]
         x = functools.reduce(jnp.maximum, slices)
-    return checkpoint_name(x, STAGE)
+    return x
 
 
-def interpolation(size: int, out: int, *, align_corners: bool) -> np.ndarray:
-    """[out, size] weights of linear interpolation along one axis, PyTorch's two conventions.
+def interpolation_taps(size: int, out: int, *, align_corners: bool) -> tuple[np.ndarray, ...]:
+    """Linear interpolation along one axis, PyTorch's two conventions.
 
     With `align_corners` the first and the last samples coincide; otherwise pixels are squares that
     cover the same length, and beyond the outermost centers the outermost value continues.
+
+    Returns:
+      int [out] lower and upper neighbor of each sample, and float [out] weight of the upper one.
     """
     index = np.arange(out)
     if align_corners:
         source = index * ((size - 1) / (out - 1) if out > 1 else 0.0)
     else:
         source = np.clip((index + 0.5) * (size / out) - 0.5, 0.0, size - 1.0)
-    return np.maximum(0.0, 1.0 - np.abs(source[:, None] - np.arange(size)[None, :]))
+    low = np.floor(source).astype(int)
+    return low, np.minimum(low + 1, size - 1), source - low
+
+
+def interpolation(size: int, out: int, *, align_corners: bool) -> np.ndarray:
+    """[out, size]: `interpolation_taps` as a matrix."""
+    low, high, upper = interpolation_taps(size, out, align_corners=align_corners)
+    weights = np.zeros((out, size))
+    weights[np.arange(out), low] += 1 - upper
+    weights[np.arange(out), high] += upper
+    return weights
 
 
 def resize_bilinear(
     x: Float[Array, "*b h w c"], out: tuple[int, int], *, align_corners: bool
 ) -> Float[Array, "*b oh ow c"]:
     """PyTorch's bilinear interpolate: no anti-aliasing, both conventions of `interpolation`."""
-    rows = jnp.asarray(interpolation(x.shape[-3], out[0], align_corners=align_corners), x.dtype)
-    cols = jnp.asarray(interpolation(x.shape[-2], out[1], align_corners=align_corners), x.dtype)
-    return jnp.einsum("...hwc,oh,pw->...opc", x, rows, cols)
+    return _resize(x, x.shape[-3:-1], tuple(out), align_corners)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def _resize(x: Array, size: tuple[int, int], out: tuple[int, int], align_corners: bool) -> Array:
+    """Two shifted reads an axis, a tenth of the time of products with `interpolation` on a CPU.
+
+    The gradient keeps the products, since the reads' own would add up scattered values.
+    """
+    for axis in (-3, -2):
+        low, high, upper = interpolation_taps(
+            size[axis + 3], out[axis + 3], align_corners=align_corners
+        )
+        upper = jnp.asarray(upper, x.dtype).reshape(
+            (1,) * (x.ndim + axis) + (-1,) + (1,) * -(axis + 1)
+        )
+        x = (
+            jnp.take(x, low, axis, mode="clip") * (1 - upper)
+            + jnp.take(x, high, axis, mode="clip") * upper
+        )
+    return x
+
+
+def _resize_forward(x, size, out, align_corners):
+    return _resize(x, size, out, align_corners), None
+
+
+def _resize_backward(size, out, align_corners, _, gradient):
+    rows, cols = (
+        jnp.asarray(interpolation(size[i], out[i], align_corners=align_corners), gradient.dtype)
+        for i in (0, 1)
+    )
+    return (jnp.einsum("...opc,oh,pw->...hwc", gradient, rows, cols),)
+
+
+_resize.defvjp(_resize_forward, _resize_backward)
 
 
 def nearest_x2(x: Float[Array, "*b h w c"]) -> Float[Array, "*b oh ow c"]:

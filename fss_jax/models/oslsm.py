@@ -46,6 +46,7 @@ class OSLSM(nn.Module):
       dropout: rate after fc6 and fc7 in both branches.
       dtype: compute type; parameters, tasks and logits are float32.
       axis_name: pmap axis of BatchNorm in training.
+      remat: whether the gradient computes each block again; of the backbone vgg16 only.
 
     Raises:
       ValueError: an unknown name in a field; support images of another size than in training.
@@ -66,6 +67,7 @@ class OSLSM(nn.Module):
     dropout: float = 0.5
     dtype: Any = jnp.float32
     axis_name: str | None = None
+    remat: bool = False
 
     def setup(self):
         if self.backbone not in BACKBONES:
@@ -87,8 +89,11 @@ class OSLSM(nn.Module):
             )
         if self.backbone == "vgg16":
             fields |= {"blocks": self.blocks, "norm": self.norm, "axis_name": self.axis_name}
-        elif self.blocks != vgg.VGG16 or self.norm != "none":
-            raise ValueError(f"backbone {self.backbone!r} takes no blocks or norm: leave them out")
+            fields["remat"] = self.remat
+        elif self.blocks != vgg.VGG16 or self.norm != "none" or self.remat:
+            raise ValueError(
+                f"backbone {self.backbone!r} takes no blocks, norm or remat: leave them out"
+            )
         self.layout = fcn.geometry(self.geometry)
         self.conditioning = backbone(outputs=self.num_outputs, **fields)
         self.segmentation = backbone(
@@ -116,6 +121,10 @@ class OSLSM(nn.Module):
         x, _ = self.conditioning(x, train=train)
         w, b = self.hashing(x[:, :, 0, 0].astype(jnp.float32))
         return {"w": w, "b": b}
+
+    def merge(self, tasks: dict[str, Float[Array, "b k 1 ..."]]) -> dict[str, Array]:
+        """The task of K supports from their tasks, which are `condition`'s with each alone."""
+        return {name: leaf.squeeze(2) for name, leaf in tasks.items()}
 
     def segment(
         self,

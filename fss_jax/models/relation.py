@@ -24,17 +24,17 @@ import dataclasses
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
-from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 from fss_jax import imaging
 from fss_jax.models.inception import InceptionV3
 from fss_jax.models.layers import (
-    STAGE,
     Conv,
     ConvNorm,
     nearest_x2,
+    recomputed,
     resize_bilinear,
     scaled,
 )
@@ -109,6 +109,7 @@ class RelationNetwork(nn.Module):
     preprocessing: str = "unit"
     axis_name: str | None = None
     dtype: Any = jnp.float32
+    remat: bool = False
 
     def setup(self):
         if self.form not in FORMS:
@@ -127,7 +128,7 @@ class RelationNetwork(nn.Module):
             "dtype": self.dtype,
         }
         if self.backbone == "vgg16":
-            self.encoder = VGG(width=self.width, norm="batch", hidden=0, **shared)
+            self.encoder = VGG(width=self.width, norm="batch", hidden=0, remat=self.remat, **shared)
         elif self.backbone == "resnet101":
             self.encoder = ResNet(101, width=self.width, stride_first=keras, **shared)
         else:
@@ -135,9 +136,11 @@ class RelationNetwork(nn.Module):
                 width=self.width, padded=True, count_border=not keras, **shared
             )
 
+        layer = recomputed(ConvNorm, self.remat)
+
         def block(channels, kernel):
             return [
-                ConvNorm(scaled(c, self.width), kernel, momentum=self.momentum, **shared)
+                layer(scaled(c, self.width), kernel, momentum=self.momentum, **shared)
                 for c in channels
             ]
 
@@ -165,9 +168,17 @@ class RelationNetwork(nn.Module):
           shots for each decoder block, in the paper form (empty in the release form).
         """
         feature, skips = self._encode(support_image, support_mask, train)
-        if self.form == "release":
-            return {"feature": feature.sum(1), "skips": []}
-        return {"feature": feature.mean(1), "skips": [s.mean(1) for s in skips if s is not None]}
+        skips = [] if self.form == "release" else [s for s in skips if s is not None]
+        return self.merge({"feature": feature, "skips": skips})
+
+    def merge(self, tasks: dict[str, Any]) -> dict[str, Any]:
+        """The task of K supports from their tasks: every leaf [b, k, ...] becomes [b, ...].
+
+        Each support's own task is that of `condition` with it alone, unless they are normalized
+        together (batch_norm 'episode' or 'batch').
+        """
+        over = jnp.sum if self.form == "release" else jnp.mean
+        return jax.tree.map(lambda leaf: over(leaf, axis=1), tasks)
 
     def segment(
         self, task: dict[str, Any], query_image: Float[Array, "b q h w 3"], *, train: bool = False
@@ -196,7 +207,6 @@ class RelationNetwork(nn.Module):
                 x = jnp.concatenate([x, skip], -1)
             for layer in block:
                 x = layer(x, train=train)
-            x = checkpoint_name(x, STAGE)
         return self.score(x)[..., 0].astype(jnp.float32)
 
     def __call__(

@@ -4,10 +4,9 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
-from fss_jax.models.layers import STAGE, BatchNorm, Conv, max_pool, scaled
+from fss_jax.models.layers import BatchNorm, Conv, max_pool, recomputed, scaled
 
 STAGES = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 CHANNELS = (64, 128, 256, 512)  # of the bottleneck's 3x3; a stage puts out four times as many
@@ -61,6 +60,7 @@ class ResNet(nn.Module):
       batch_norm: which statistics normalize; see layers.BatchNorm.
       axis_name: pmap axis of BatchNorm in training.
       dtype: compute type.
+      remat: whether the gradient computes each block again instead of keeping its activations.
 
     Raises:
       ValueError: no such depth.
@@ -75,6 +75,7 @@ class ResNet(nn.Module):
     batch_norm: str = "running"
     axis_name: str | None = None
     dtype: Any = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -90,7 +91,7 @@ class ResNet(nn.Module):
         x = max_pool(x, 3, 2, padding=1)
         for stage in range(self.stages):
             for block in range(STAGES[self.depth][stage]):
-                x = Bottleneck(
+                x = recomputed(Bottleneck, self.remat)(
                     channels=scaled(CHANNELS[stage], self.width),
                     out_channels=scaled(4 * CHANNELS[stage], self.width),
                     stride=self.strides[stage] if block == 0 else 1,
@@ -101,6 +102,5 @@ class ResNet(nn.Module):
                     dtype=self.dtype,
                     name=f"layer{stage + 1}_{block}",
                 )(x, train=train)
-                x = checkpoint_name(x, STAGE)
             features[f"layer{stage + 1}"] = x
         return x, features

@@ -1,5 +1,6 @@
 """VGG-16 (Simonyan and Zisserman 2015): trunk, classifier, fully convolutional and dilated forms."""
 
+import functools
 import math
 from typing import Any
 
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fss_jax.models.fully_connected import fully_connected
-from fss_jax.models.layers import BatchNorm, Conv, max_pool, scaled
+from fss_jax.models.layers import BatchNorm, Conv, max_pool, recomputed, scaled
 
 VGG16 = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 NORMS = ("none", "batch")
@@ -36,6 +37,7 @@ class VGG(nn.Module):
       dropout: rate after fc6 and fc7.
       dtype: compute type; parameters stay float32.
       axis_name: pmap axis of BatchNorm in training.
+      remat: whether the gradient computes each block again instead of keeping its activations.
 
     Raises:
       ValueError: an unknown norm, a stride that the blocks cannot give, an image too small.
@@ -53,6 +55,7 @@ class VGG(nn.Module):
     dropout: float = 0.5
     dtype: Any = jnp.float32
     axis_name: str | None = None
+    remat: bool = False
 
     def _strides(self) -> tuple[int, int]:
         """Pixels per cell of the result, and with all poolings."""
@@ -81,28 +84,42 @@ class VGG(nn.Module):
             )
         layers = {}
         reached = dilation = 1
-        for block, (convs, channels) in enumerate(self.blocks, start=1):
-            for conv in range(1, convs + 1):
-                name = f"{block}_{conv}"
-                x = Conv(
-                    scaled(channels, self.width),
-                    dilation=dilation,
-                    padding=self.pad if name == "1_1" else None,
-                    dtype=self.dtype,
-                    name=f"conv{name}",
-                )(x)
-                if self.norm == "batch":
-                    x = BatchNorm(
-                        self.batch_norm,
-                        axis_name=self.axis_name,
-                        dtype=self.dtype,
-                        name=f"bn{name}",
-                    )(x, train=train)
-                x = layers[f"conv{name}"] = nn.relu(x)
-            if reached < stride:
-                x, reached = max_pool(x, 2, 2, ceil=True), 2 * reached
+        for block in range(1, len(self.blocks) + 1):
+            pooled = reached < stride
+            run = functools.partial(
+                VGG._block, number=block, dilation=dilation, pooled=pooled, train=train
+            )
+            x, found = recomputed(run, self.remat)(self, x)
+            layers |= found
+            if pooled:
+                reached *= 2
             else:
                 dilation *= 2
         if self.hidden:
             x = fully_connected(self, x, dilation=dilation, same=stride < natural, train=train)
         return x, layers
+
+    def _block(
+        self, x: Array, *, number: int, dilation: int, pooled: bool, train: bool
+    ) -> tuple[Array, dict[str, Array]]:
+        """The convolutions of a block, and its pooling."""
+        convs, channels = self.blocks[number - 1]
+        layers = {}
+        for conv in range(1, convs + 1):
+            name = f"{number}_{conv}"
+            x = Conv(
+                scaled(channels, self.width),
+                dilation=dilation,
+                padding=self.pad if name == "1_1" else None,
+                dtype=self.dtype,
+                name=f"conv{name}",
+            )(x)
+            if self.norm == "batch":
+                x = BatchNorm(
+                    self.batch_norm,
+                    axis_name=self.axis_name,
+                    dtype=self.dtype,
+                    name=f"bn{name}",
+                )(x, train=train)
+            x = layers[f"conv{name}"] = nn.relu(x)
+        return (max_pool(x, 2, 2, ceil=True) if pooled else x), layers

@@ -1,0 +1,1 @@
+"""Measured speed: `python -m benchmarks.episodes`, peer, data, scaling, profile, startup."""

@@ -1,0 +1,167 @@
+"""Single layers as we write them, as XLA's plain operation, and in PyTorch: what a CPU gains from which.
+
+python -m benchmarks.layers --out runs/speed/layers
+
+Where the machine is shared, compare CPU time: it sums over threads and leaves other processes out.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from absl import flags
+from torch.nn import functional as F
+
+from benchmarks import machine, tables
+from benchmarks.timing import in_turn
+from fss_jax import commands
+from fss_jax.models import layers
+from fss_jax.models.fully_connected import Window
+
+REPEATS = flags.DEFINE_integer("repeats", 10, "timed calls")
+BUDGET = flags.DEFINE_float("budget", 30.0, "seconds for the calls of a layer; at least 3 are made")
+ONLY = flags.DEFINE_list("only", [], "names of layers; all if empty")
+OUT = flags.DEFINE_string("out", "runs/speed/layers", "writes OUT.json and OUT.md")
+
+Calls = dict[str, Callable[[], Any]]
+
+
+def _array(*shape: int) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(0).standard_normal(shape), jnp.float32)
+
+
+def _jax(fn: Callable, *args: Any) -> Callable[[], Any]:
+    run = jax.jit(fn)
+    return lambda: jax.block_until_ready(run(*args))
+
+
+def _torch(fn: Callable, *args: jax.Array) -> Callable[[], Any]:
+    """`fn` of the arrays, images [n, h, w, c] and kernels [k, k, in, out] in PyTorch's order."""
+    tensors = []
+    for n, array in enumerate(args):
+        order = (0, 3, 1, 2) if n == 0 else (3, 2, 0, 1)
+        tensor = torch.tensor(np.asarray(array)).permute(order)
+        tensors.append(tensor.contiguous(memory_format=torch.channels_last))
+
+    def call():
+        with torch.inference_mode():
+            return fn(*tensors)
+
+    return call
+
+
+def _plain_conv(x: jax.Array, kernel: jax.Array, padding: int = 0) -> jax.Array:
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), [(padding, padding)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def conv(side: int, inputs: int, outputs: int, size: int = 3) -> Calls:
+    """A convolution with its bias left out, as layers.Conv runs it."""
+    x, kernel = _array(1, side, side, inputs), _array(size, size, inputs, outputs)
+    module = layers.Conv(outputs, size, use_bias=False)
+    calls = {"ours": _jax(lambda x, k: module.apply({"params": {"kernel": k}}, x), x, kernel)}
+    if size == 1:
+        calls["plain XLA"] = _jax(_plain_conv, x, kernel)
+    calls["PyTorch"] = _torch(lambda x, k: F.conv2d(x, k, padding=size // 2), x, kernel)
+    return calls
+
+
+def fc6(side: int) -> Calls:
+    """FCN's 7x7 fc6, 512 to 4096 channels, as fully_connected.Window runs it."""
+    x, kernel = _array(1, side, side, 512), _array(7, 7, 512, 4096)
+    module = Window(4096, size=7)
+    zero = jnp.zeros(4096)
+    apply = _jax(lambda x, k: module.apply({"params": {"kernel": k, "bias": zero}}, x), x, kernel)
+    return {
+        "ours": apply,
+        "plain XLA": _jax(_plain_conv, x, kernel),
+        "PyTorch": _torch(F.conv2d, x, kernel),
+    }
+
+
+def _products(x: jax.Array, out: int) -> jax.Array:
+    weights = layers.interpolation(x.shape[1], out, align_corners=True)
+    weights = jnp.asarray(weights, x.dtype)
+    return jnp.einsum("nhwc,oh,pw->nopc", x, weights, weights)
+
+
+def resize(gradient: bool) -> Calls:
+    """The decoder's last upsampling, 112 to 224 pixels, 64 channels; 'plain XLA': two products."""
+    x = _array(1, 112, 112, 64)
+
+    def ours(x):
+        return layers.resize_bilinear(x, (224, 224), align_corners=True)
+
+    def plain(x):
+        return _products(x, 224)
+
+    def theirs(x):
+        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+
+    if not gradient:
+        return {"ours": _jax(ours, x), "plain XLA": _jax(plain, x), "PyTorch": _torch(theirs, x)}
+    return {
+        name: _jax(jax.grad(lambda x, fn=fn: jnp.square(fn(x)).sum()), x)
+        for name, fn in (("ours", ours), ("plain XLA", plain))
+    }
+
+
+def pool() -> Calls:
+    """2x2 pooling of 224 pixels, 64 channels, with its gradient; 'plain XLA': its window reduction."""
+    x = _array(1, 224, 224, 64)
+
+    def plain(x):
+        window = (1, 2, 2, 1)
+        return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, window, "VALID")
+
+    return {
+        name: _jax(jax.grad(lambda x, fn=fn: jnp.square(fn(x)).sum()), x)
+        for name, fn in (("ours", lambda x: layers.max_pool(x, 2, 2)), ("plain XLA", plain))
+    }
+
+
+LAYERS: dict[str, Callable[[], Calls]] = {
+    "3x3, 4 to 64 channels, 224 px": lambda: conv(224, 4, 64),
+    "3x3, 64 to 64, 224 px": lambda: conv(224, 64, 64),
+    "3x3, 128 to 64, 224 px": lambda: conv(224, 128, 64),
+    "3x3, 256 to 256, 56 px": lambda: conv(56, 256, 256),
+    "3x3, 512 to 512, 14 px": lambda: conv(14, 512, 512),
+    "3x3, 1024 to 512, 7 px": lambda: conv(7, 1024, 512),
+    "1x1, 4096 to 4096, 12 px (fc7)": lambda: conv(12, 4096, 4096, 1),
+    "7x7, 512 to 4096, 12 px (fc6)": lambda: fc6(12),
+    "bilinear, 112 to 224 px": lambda: resize(gradient=False),
+    "bilinear, gradient": lambda: resize(gradient=True),
+    "max pooling, gradient": pool,
+}
+
+
+def main() -> None:
+    commands.use_compilation_cache()
+    result = machine.facts() | {"torch": torch.__version__, "layers": {}}
+    for name, make in LAYERS.items():
+        if ONLY.value and name not in ONLY.value:
+            continue
+        timings = in_turn(make(), REPEATS.value, BUDGET.value)
+        result["layers"][name] = {key: timing.facts() for key, timing in timings.items()}
+        print(name, "done", flush=True)
+
+    def told(times: dict | None) -> str:
+        if not times:
+            return ""
+        return f"{1e3 * times['median_s']:.1f} ({1e3 * times['cpu_best_s']:.1f})"
+
+    ways = ("ours", "plain XLA", "PyTorch")
+    rows = [
+        [name, *(told(times.get(way)) for way in ways)] for name, times in result["layers"].items()
+    ]
+    note = "Milliseconds: median wall time (least CPU time of all threads). One image, float32."
+    lines = [note, "", *tables.markdown(["layer", *ways], rows)]
+    print(tables.save(OUT.value, result, "Layers", lines))
+
+
+if __name__ == "__main__":
+    commands.run(main)

@@ -1,0 +1,61 @@
+"""The machine under test: what it is, its matrix rate and its memory."""
+
+import os
+import resource
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks.timing import in_turn
+from fss_jax import runs
+
+PRODUCTS = 4  # in one measured call
+
+
+def matrix_rate(dtype: str = "float32", size: int = 0) -> float:
+    """FLOP/s of a large matrix product on the first device, the best of ten: what MFU refers to.
+
+    Args:
+      size: rows and columns; 0: 8192, on a CPU 2048.
+    """
+    size = size or (2048 if jax.default_backend() == "cpu" else 8192)
+    a = jax.random.normal(jax.random.key(0), (size, size), jnp.dtype(dtype)) / size**0.5
+
+    @jax.jit
+    def multiply(a):
+        b = a
+        for _ in range(PRODUCTS):
+            b = b @ a
+        return b
+
+    timing = in_turn({"product": lambda: jax.block_until_ready(multiply(a))}, budget=20.0)
+    return 2 * PRODUCTS * size**3 / timing["product"].best
+
+
+def peak_bytes() -> int:
+    """Most memory in use since the process began: of the first device, on a CPU of the process."""
+    stats = jax.devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in stats:
+        return stats["peak_bytes_in_use"]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def facts() -> dict:
+    """Device, versions, date, command, and how busy the machine was."""
+    return {
+        **runs.provenance(),
+        "cpus": os.cpu_count(),
+        "load_average": os.getloadavg()[0],
+    }
+
+
+def line(facts: dict) -> str:
+    """`facts` as a sentence."""
+    return (
+        f"{runs.provenance_line(facts)}; {facts['cpus']} CPU cores, load average at the start "
+        f"{facts['load_average']:.1f}."
+    )
+
+
+def gibibytes(number: float) -> str:
+    return f"{number / 2**30:.2f}"

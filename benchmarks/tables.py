@@ -1,0 +1,27 @@
+"""Results as JSON and Markdown, side by side."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import machine
+from fss_jax import report
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [f"| {' | '.join(header)} |", "| --- |" + " --- |" * (len(header) - 1)]
+    return lines + [f"| {' | '.join(row)} |" for row in rows]
+
+
+def save(out: str | Path, result: dict, title: str, lines: Sequence[str]) -> str:
+    """Writes OUT.json and OUT.md; returns the Markdown.
+
+    Args:
+      result: JSON-able, with `machine.facts`.
+      lines: the body of the Markdown.
+    """
+    text = "\n".join(
+        [f"# {title}", "", *lines, "", machine.line(result), "", f"`{result['command']}`", ""]
+    )
+    report.write_json(Path(f"{out}.json"), result)
+    report.write_text(Path(f"{out}.md"), text)
+    return text
