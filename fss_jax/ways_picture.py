@@ -48,7 +48,8 @@ def contact_sheet(
         tiles.append((_tile(query, {w: found == w + 1 for w in range(ways)}), "prediction"))
         for column, (tile, title) in enumerate(tiles):
             corner = (GAP + column * (TILE + GAP), row * (TILE + LINE + GAP))
-            pen.text(corner, title[:24], fill="black", font=font)
+            short = title if len(title) < 22 else f"..{title[-19:]}"
+            pen.text(corner, short, fill="black", font=font)
             sheet.paste(tile, (corner[0], corner[1] + LINE))
     with report.atomic(path) as temporary:
         sheet.save(temporary)
