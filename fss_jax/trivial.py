@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fss_jax.bank import Episode
-from fss_jax.episodes import Records
+from fss_jax.episodes import Records, TooFewImages
 from fss_jax.models.masked_pooling import split
 
 NAMES = ("all_object", "copy_support", "support_zeroed", "wrong_support", "colour_histogram")
@@ -67,7 +67,7 @@ def wrong_supports(records: Records, seed: int = 0) -> np.ndarray:
     """int32 [N, K]: for each record the supports of another class, none of an image that shows its own.
 
     Raises:
-      ValueError: no other class has enough such images.
+      TooFewImages: no other class has enough such images.
     """
     classes = np.asarray([class_id for _, class_id in records.items])
     images = np.asarray([image_id for image_id, _ in records.items])
@@ -78,7 +78,7 @@ def wrong_supports(records: Records, seed: int = 0) -> np.ndarray:
         pool = {c: np.flatnonzero(clean & (classes == c)) for c in np.unique(classes) if c != own}
         pools[own] = {c: members for c, members in pool.items() if len(members) >= shots}
         if not pools[own]:
-            raise ValueError(
+            raise TooFewImages(
                 f"no class but {own} has {shots} images without it, so there are no wrong supports; "
                 "leave the trivial predictors out (--notrivial)"
             )
