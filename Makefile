@@ -54,6 +54,7 @@ speed: install
 		--modes infer,cached,train --repeats 5 --budget 40 --out $(SPEED)/speed_episodes
 	$(BIN)/python -m benchmarks.episodes --cases oslsm,relation --shots 1 --batches 1,8,32 \
 		--width 0.125 --size 64 --budget 20 --out $(SPEED)/speed_episodes_small
+	$(BIN)/python -m benchmarks.layers --out $(SPEED)/speed_layers
 	$(BIN)/python -m benchmarks.peer --modes infer,cached --shots 1 --batches 1,4 --budget 60 \
 		--out $(SPEED)/speed_peer
 	$(BIN)/python -m benchmarks.peer --modes label --batches 1,4 --images 16 --repeats 3 --budget 60 \

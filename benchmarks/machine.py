@@ -2,6 +2,9 @@
 
 import os
 import resource
+import shlex
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +47,9 @@ def facts() -> dict:
     """Device, versions, date, command, and how busy the machine was."""
     return {
         **runs.provenance(),
+        "command": shlex.join(
+            ["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]
+        ),
         "cpus": os.cpu_count(),
         "load_average": os.getloadavg()[0],
     }
