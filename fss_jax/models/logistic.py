@@ -5,8 +5,6 @@ are a combination of the support's features, w = X' a, and each Newton step solv
 as the number of cells, on the device.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import jax.scipy.sparse.linalg
@@ -184,15 +182,21 @@ def _solve(x: Array, gram: Array, root: Array, target: Array, bias: Array) -> tu
       target: root * z.
       bias: what b is if no curvature is left.
     """
-    system = root[:, None] * gram * root[None, :]
-    added = 1.0 + ADDED * jnp.trace(system)
-    factor = (jnp.linalg.cholesky(system + added * jnp.eye(len(x))), True)
+    scaled = root[:, None] * x
+    added = 1.0 + ADDED * jnp.square(scaled).sum()
+    few = x.shape[1] < len(x)  # features: then a system as large as their number does (Woodbury)
+    system = _gram(scaled.T) if few else root[:, None] * gram * root[None, :]
+    factor = (jnp.linalg.cholesky(system + added * jnp.eye(len(system))), True)
+
+    def precondition(v):
+        if not few:
+            return jax.scipy.linalg.cho_solve(factor, v)
+        return (v - scaled @ jax.scipy.linalg.cho_solve(factor, v @ scaled)) / added
 
     def times(v):
         return v + root * _times_gram(x, root * v)
 
     def solve(right):
-        precondition = functools.partial(jax.scipy.linalg.cho_solve, factor)
         return jax.scipy.sparse.linalg.cg(times, right, M=precondition, tol=1e-7, maxiter=30)[0]
 
     solved = root[:, None] * jax.vmap(solve, out_axes=-1)(jnp.stack([target, root]))
