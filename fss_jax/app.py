@@ -23,6 +23,7 @@ from fss_jax.workbench import MAX_BYTES, MAX_PIXELS, ORDERS, Workbench, read_upl
 
 SIDE = 800  # pixels that a picture is painted at
 THUMBNAIL = 480
+OBJECT, NOTHING = report.PREDICTION_COLOR, (100, 143, 255)  # what the brush adds, and takes away
 SERVED = "served"  # the only folder below --folder that the page serves files from
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; worker-src 'self' "
@@ -41,7 +42,8 @@ def build(bench: Workbench) -> Any:
     """The page of a workbench, a `gradio.Blocks`."""
     import gradio as gr
 
-    brush = gr.Brush(colors=["#dc267f"], default_size=18, color_mode="fixed")
+    colors = ["#{:02x}{:02x}{:02x}".format(*color) for color in (OBJECT, NOTHING)]
+    brush = gr.Brush(colors=colors, default_size=18, color_mode="fixed")
 
     def editor(title: str, elem_id: str) -> Any:
         return gr.ImageEditor(
@@ -64,9 +66,9 @@ def build(bench: Workbench) -> Any:
 
     def open_example(file):
         if file is None:
-            return None, None
+            return None, None, None
         rgb = read_upload(Path(file))
-        return canvas(rgb), rgb
+        return canvas(rgb), rgb, None
 
     def open_mask(file, rgb):
         if rgb is None:
@@ -75,13 +77,14 @@ def build(bench: Workbench) -> Any:
         mask = pictures.read_mask(file, max_pixels=MAX_PIXELS)
         if mask.shape != rgb.shape[:2]:
             raise ValueError("the mask has another size than its picture")
-        return canvas(rgb, mask)
+        return canvas(rgb, mask), mask
 
-    def add_example(drawn, rgb):
+    def add_example(drawn, rgb, mask):
         if rgb is None:
             raise ValueError("upload a picture of the object first")
-        bench.add_example(rgb, painted(drawn))
-        return None, None, None, None, bench.examples()
+        start = np.zeros(rgb.shape[:2], bool) if mask is None else mask
+        bench.add_example(rgb, painted(drawn, start))
+        return None, None, None, None, None, bench.examples()
 
     def remove_examples():
         bench.remove_examples()
@@ -105,7 +108,7 @@ def build(bench: Workbench) -> Any:
     def correct(drawn, name, order):
         if not name:
             raise ValueError("choose an image above first")
-        bench.correct(name, painted(drawn))
+        bench.correct(name, painted(drawn, bench.mask(name)))
         return gallery(order)
 
     def teach(drawn, name, order):
@@ -119,14 +122,14 @@ def build(bench: Workbench) -> Any:
     hidden = {"api_visibility": "private"}
     with gr.Blocks(title="fss_jax", analytics_enabled=False) as page:
         gr.Markdown("# Show a thing once, have it found in every other image")
-        original, chosen, names = gr.State(), gr.State(), gr.State([])
+        original, given, chosen, names = gr.State(), gr.State(), gr.State(), gr.State([])
         with gr.Row():
             with gr.Column():
                 example_file = gr.File(
                     label="1. A picture of the object", file_types=["image"], height=120,
                     elem_id="example-file",
                 )  # fmt: skip
-                paint = editor("Paint over the object", "paint")
+                paint = editor("Paint over the object: red is the object, blue is not", "paint")
                 mask_file = gr.File(
                     label="or its mask, if you have one", file_types=["image"], height=120,
                     elem_id="mask-file",
@@ -155,7 +158,7 @@ def build(bench: Workbench) -> Any:
             allow_preview=False, fit_columns=False, height=420, elem_id="overlays",
         )  # fmt: skip
         title = gr.Markdown("Choose an image above to correct its mask")
-        fix = editor("Correct the mask: brush and eraser", "fix")
+        fix = editor("Correct the mask: red adds to the object, blue takes away", "fix")
         with gr.Row():
             save = gr.Button("Save the correction")
             use = gr.Button("Save it and use it as an example", variant="primary")
@@ -163,10 +166,10 @@ def build(bench: Workbench) -> Any:
         download = gr.Button("4. Export masks, table and COCO file")
         exported = gr.File(label="labels.zip", interactive=False, elem_id="exported")
 
-        example_file.change(guarded(open_example), example_file, [paint, original], **hidden)
-        mask_file.upload(guarded(open_mask), [mask_file, original], paint, **hidden)
-        cleared = [paint, original, example_file, mask_file, examples]
-        add.click(guarded(add_example), [paint, original], cleared, **hidden)
+        example_file.change(guarded(open_example), example_file, [paint, original, given], **hidden)
+        mask_file.upload(guarded(open_mask), [mask_file, original], [paint, given], **hidden)
+        cleared = [paint, original, given, example_file, mask_file, examples]
+        add.click(guarded(add_example), [paint, original, given], cleared, **hidden)
         remove.click(guarded(remove_examples), None, examples, **hidden)
         predicted = [overlays, names, files, folder, told]
         for button in (find, again):
@@ -186,27 +189,28 @@ def build(bench: Workbench) -> Any:
 
 
 def canvas(rgb: np.ndarray, mask: np.ndarray | None = None) -> dict:
-    """An editor's value: a picture at most SIDE pixels wide and high, its mask as a layer over it."""
+    """An editor's value: a picture at most SIDE pixels wide and high, with its mask drawn into it.
+
+    What is painted over it is a change of that mask (see `painted`).
+    """
     small = Image.fromarray(rgb)
     small.thumbnail((SIDE, SIDE))
-    layers = []
+    shown = np.asarray(small)
     if mask is not None:
-        shrunk = np.asarray(Image.fromarray(mask).resize(small.size, Image.Resampling.NEAREST))
-        layer = np.zeros((*shrunk.shape, 4), np.uint8)
-        layer[shrunk] = (*report.PREDICTION_COLOR, 255)
-        layers.append(layer)
-    return {"background": np.asarray(small), "layers": layers, "composite": None}
+        shrunk = Image.fromarray(mask).resize(small.size, Image.Resampling.NEAREST)
+        shown = report.overlay(shown, np.asarray(shrunk), OBJECT)
+    return {"background": shown, "layers": [], "composite": None}
 
 
-def painted(drawn: dict | None) -> np.ndarray:
-    """The mask that an editor's layers make, bool [h, w].
-
-    Raises:
-      ValueError: nothing was painted on at all.
-    """
-    if not drawn or not drawn["layers"]:
-        raise ValueError("nothing is painted: paint over the object")
-    return np.any([layer[..., 3] > 127 for layer in drawn["layers"]], axis=0)
+def painted(drawn: dict | None, mask: np.ndarray) -> np.ndarray:
+    """A mask, bool [h, w], as changed by the strokes of an editor: OBJECT adds, NOTHING takes away."""
+    mask = mask.copy()
+    for layer in (drawn or {}).get("layers", []):
+        large = Image.fromarray(layer).resize(mask.shape[::-1], Image.Resampling.NEAREST)
+        red, _, blue, alpha = np.moveaxis(np.asarray(large).astype(int), -1, 0)
+        stroke = alpha > 127
+        mask = np.where(stroke, red > blue, mask)
+    return mask
 
 
 def thumbnail(overlay: Path | None) -> Image.Image:

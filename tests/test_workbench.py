@@ -117,13 +117,29 @@ def test_what_gradio_decodes_itself_is_bounded_too(tmp_path, monkeypatch):
         picture.load()
 
 
-def test_what_is_painted_comes_back_as_the_mask():
+def test_red_strokes_add_to_a_mask_and_blue_ones_take_away():
     rgb, mask = toy_pictures.square(3)
     value = app.canvas(rgb, mask)
-    np.testing.assert_array_equal(app.painted(value), mask)
-    np.testing.assert_array_equal(value["background"], rgb)
-    large = app.canvas(np.zeros((1000, 2000, 3), np.uint8), np.ones((1000, 2000), bool))
-    assert large["background"].shape == (400, 800, 3) and app.painted(large).shape == (400, 800)
+    assert (
+        not (value["background"] == rgb)[mask].all() and (value["background"] == rgb)[~mask].all()
+    )
+    layer = np.zeros((*mask.shape, 4), np.uint8)
+    layer[:5] = (*app.OBJECT, 255)
+    layer[-10:] = (*app.NOTHING, 255)
+    layer[15:20] = (*app.OBJECT, 60)  # a stroke's soft edge
+    changed = app.painted({"layers": [layer]}, mask)
+    assert changed[:5].all() and not changed[-10:].any()
+    np.testing.assert_array_equal(changed[5:-10], mask[5:-10])
     for nothing in (None, {"background": rgb, "layers": [], "composite": None}):
-        with pytest.raises(ValueError, match="nothing is painted"):
-            app.painted(nothing)
+        np.testing.assert_array_equal(app.painted(nothing, mask), mask)
+
+
+def test_a_stroke_on_a_small_picture_changes_only_what_it_covers_of_the_large_mask():
+    fine = np.indices((1000, 2000)).sum(0) % 2 == 0
+    value = app.canvas(np.zeros((1000, 2000, 3), np.uint8), fine)
+    assert value["background"].shape == (400, 800, 3)
+    layer = np.zeros((400, 800, 4), np.uint8)
+    layer[:200] = (*app.OBJECT, 255)
+    changed = app.painted({"layers": [layer]}, fine)
+    assert changed[:500].all()
+    np.testing.assert_array_equal(changed[500:], fine[500:])
