@@ -8,6 +8,8 @@ BIN = $(VENV)/bin
 DATA ?= data
 TOY ?= runs/toy
 SPEED ?= docs/results
+# Toy runs let XLA compile fast, not well.
+FAST = --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 
 .PHONY: install quickstart test parity app-test lint toy speed format clean
 
@@ -38,15 +40,16 @@ toy: install
 	$(BIN)/python evaluate.py --workdir $(TOY)/quickstart --ways 2 --episodes 8
 	$(BIN)/python -m fss_jax.refine --workdir $(TOY)/quickstart \
 		--class glyph_dejavusans_bold_0031 --rounds 2
-	$(BIN)/python -m benchmarks.episodes --cases relation --shots 1 --batches 1 --dtypes float32 \
-		--width 0.03125 --size 32 --repeats 3 --out $(TOY)/speed/episodes
-	$(BIN)/python -m benchmarks.data --data_dir $(TOY)/data --dataset fss_glyphs/tiny-classes-12 \
-		--steps 2 --rounds 1 --step_ms 0 --batch 2 --out $(TOY)/speed/data
-	NPROC=4 XLA_FLAGS=--xla_force_host_platform_device_count=2 $(BIN)/python -m benchmarks.scaling \
-		--cases relation --devices 1,2 --batch 2 --width 0.03125 --size 32 --repeats 3 \
-		--out $(TOY)/speed/scaling
-	$(BIN)/python -m benchmarks.startup --config fss_jax/configs/quickstart.py --rounds 1 \
-		--data_dir $(TOY)/data --dataset fss_glyphs/tiny-classes-12 --out $(TOY)/speed/startup
+	XLA_FLAGS="$(FAST)" $(BIN)/python -m benchmarks.episodes --cases relation --shots 1 --batches 1 \
+		--dtypes float32 --width 0.03125 --size 32 --repeats 3 --out $(TOY)/speed/episodes
+	XLA_FLAGS="$(FAST)" $(BIN)/python -m benchmarks.data --data_dir $(TOY)/data \
+		--dataset fss_glyphs/tiny-classes-12 --steps 2 --rounds 1 --step_ms 0 --batch 2 \
+		--out $(TOY)/speed/data
+	NPROC=4 XLA_FLAGS="$(FAST) --xla_force_host_platform_device_count=2" \
+		$(BIN)/python -m benchmarks.scaling --cases relation --devices 2 --batch 2 \
+		--width 0.03125 --size 32 --repeats 3 --out $(TOY)/speed/scaling
+	XLA_FLAGS="$(FAST)" $(BIN)/python -m benchmarks.startup --rounds 1 --data_dir $(TOY)/data \
+		--dataset fss_glyphs/tiny-classes-12 --out $(TOY)/speed/startup
 
 # The tables of docs/performance.md, on a quiet machine: about half an hour on two CPU cores.
 speed: install
@@ -78,8 +81,8 @@ test: install
 parity: install
 	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[parity]'
 	$(BIN)/python -m pytest -n 2 tests/parity
-	$(BIN)/python -m benchmarks.peer --cases relation --shots 1 --batches 1 --notorch_compile \
-		--width 0.03125 --size 32 --images 2 --repeats 3 --out $(TOY)/speed/peer
+	XLA_FLAGS="$(FAST)" $(BIN)/python -m benchmarks.peer --cases relation --shots 1 --batches 1 \
+		--notorch_compile --width 0.03125 --size 32 --images 2 --repeats 3 --out $(TOY)/speed/peer
 
 # The web page in a real browser. Chromium is Debian's: installed by apt where it is missing.
 app-test: install
