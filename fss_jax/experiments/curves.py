@@ -56,7 +56,7 @@ class LearningCurves:
         probe = Scoring("", "", "", None, self.settings)
         return dataclasses.replace(
             self,
-            lines=tuple((label, toy.shrink_training(one)) for label, one in self.lines),
+            lines=tuple((label, toy.shrink_training(one)) for label, one in self.lines[:2]),
             marks=(1, 2),
             settings=dict(toy.shrink_scoring(probe).settings),
             levels=tuple(map(toy.shrink_scoring, self.levels)),
