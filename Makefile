@@ -82,7 +82,7 @@ parity: install
 	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[parity]'
 	$(BIN)/python -m pytest -n 2 tests/parity
 	XLA_FLAGS="$(FAST)" $(BIN)/python -m benchmarks.peer --cases relation --shots 1 --batches 1 \
-		--notorch_compile --width 0.03125 --size 32 --images 2 --repeats 3 --out $(TOY)/speed/peer
+		--notorch_compile --width 0.03125 --size 64 --images 2 --repeats 3 --out $(TOY)/speed/peer
 
 # The web page in a real browser. Chromium is Debian's: installed by apt where it is missing.
 app-test: install
