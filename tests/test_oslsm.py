@@ -229,7 +229,7 @@ def test_alexnet_in_both_branches():
     "fields,message",
     [
         ({"backbone": "vgg61"}, "backbone 'vgg61': choose one of vgg16, alexnet"),
-        ({"backbone": "alexnet", "norm": "batch"}, "'alexnet' takes no blocks or norm"),
+        ({"backbone": "alexnet", "norm": "batch"}, "'alexnet' takes no blocks, norm or remat"),
         (
             {"backbone": "alexnet", "geometry": "dilated8"},
             "AlexNet has a stride of 32 pixels, not 8",

@@ -252,8 +252,13 @@ def test_a_stop_before_the_first_log_line_saves(toy_data, tmp_path, monkeypatch)
     make = training.make_train_step
 
     def make_and_stop(*args):
-        os.kill(os.getpid(), signal.SIGTERM)
-        return make(*args)
+        steps = make(*args)
+
+        def traced(*records):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return steps(*records)
+
+        return traced
 
     monkeypatch.setattr(training, "make_train_step", make_and_stop)
     run(toy_data, tmp_path, log_every=8)
