@@ -11,7 +11,7 @@ SPEED ?= docs/results
 # Toy runs let XLA compile fast, not well.
 FAST = --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 
-.PHONY: install quickstart test parity app-test lint toy speed format clean
+.PHONY: install quickstart test slow parity app-test lint toy speed format clean
 
 install: $(VENV)/installed
 
@@ -75,7 +75,11 @@ speed: install
 		--config fss_jax/configs/$$name.py --out $(SPEED)/speed_profile_$$name; done
 
 test: install
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+# What `make test` leaves out to stay under five minutes: whole runs, some of several processes.
+slow: install
+	$(BIN)/python -m pytest -n 2 -m slow
 
 # The same weights in PyTorch give the same answers. On other machines than ours torch is a large download.
 parity: install

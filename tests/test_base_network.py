@@ -104,6 +104,7 @@ def test_loss_equals_a_loop(config, toy_data):
     assert counts[0, 0] == right
 
 
+@pytest.mark.slow
 def test_trains_resumes_and_lends_its_features(config, tmp_path):
     config.val_split = "train"  # other images' classes are the same, and these are few
     stopped = config.copy_and_resolve_references()

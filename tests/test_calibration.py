@@ -73,6 +73,7 @@ def calibrated(toy_workdir, tmp_path_factory):
     return workdir, result
 
 
+@pytest.mark.slow
 def test_the_command_keeps_curves_beside_the_checkpoint_and_reports_the_test_classes(calibrated):
     workdir, result = calibrated
     kept = calibration.load(workdir / "calibration.json")
@@ -88,6 +89,7 @@ def test_the_command_keeps_curves_beside_the_checkpoint_and_reports_the_test_cla
     assert (workdir / "results" / "calibration.png").stat().st_size > 5000
 
 
+@pytest.mark.slow
 def test_a_calibration_of_another_step_is_not_used(calibrated, tmp_path):
     path = calibrated[0] / "calibration.json"
     assert calibration.load(path, 0) is not None and calibration.load(path, 7) is None
@@ -97,6 +99,7 @@ def test_a_calibration_of_another_step_is_not_used(calibrated, tmp_path):
         calibration.load(tmp_path / "calibration.json")
 
 
+@pytest.mark.slow
 def test_labels_tell_the_expected_iou_of_a_calibrated_checkpoint(calibrated, toy_workdir, tmp_path):
     workdir, _ = calibrated
     support = toy_pictures.write_support(tmp_path / "square")
@@ -112,6 +115,7 @@ def test_labels_tell_the_expected_iou_of_a_calibrated_checkpoint(calibrated, toy
             assert row["expected_iou"] == expected
 
 
+@pytest.mark.slow
 def test_a_model_put_into_the_package_answers_as_its_workdir(calibrated, tmp_path, monkeypatch):
     from fss_jax.shipped import __main__ as command
 

@@ -45,6 +45,7 @@ def two(monkeypatch):
     monkeypatch.setattr(protocols, "PROTOCOLS", few)
 
 
+@pytest.mark.slow
 def test_every_protocol_is_scored_or_named(toy_workdir, two):
     compared = comparison.evaluate_all(toy_workdir, shots=1, episodes=8, trivial=False)
     assert list(compared["scores"]) == ["uniform", "small"]

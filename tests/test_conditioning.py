@@ -6,6 +6,7 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from PIL import Image
 
 from fss_jax import conditioning, evaluation
@@ -13,6 +14,7 @@ from fss_jax.report import TILE
 from fss_jax.runs import open_run
 
 
+@pytest.mark.slow
 def test_pictures_of_a_run(toy_workdir, tmp_path):
     run = dataclasses.replace(open_run(toy_workdir), workdir=tmp_path)
     result = conditioning.pictures(run, count=2)
@@ -39,6 +41,7 @@ def test_changed_masks():
     assert conditioning.CHANGES["its left half"](0 * mask).sum() == 0
 
 
+@pytest.mark.slow
 def test_the_answer_is_the_evaluations(toy_workdir):
     """Five shots asked as one episode are what the model says of them."""
     run = open_run(toy_workdir)

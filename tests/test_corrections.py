@@ -45,6 +45,7 @@ def ranking(place):
     return [row["image"] for row in csv.DictReader(lines)]
 
 
+@pytest.mark.slow
 def test_corrected_masks_join_the_support_and_the_others_are_labelled_again(
     toy_workdir, place, capsys
 ):

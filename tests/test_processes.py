@@ -75,6 +75,7 @@ def log(workdir: Path) -> list[dict]:
     return [row for row in rows if "loss" in row]
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_run_of_two_devices(together, alone):
     """The same records in the same places: losses, gradients, and in the end parameters."""
     ours, theirs = (
@@ -93,6 +94,7 @@ def test_two_processes_train_the_run_of_two_devices(together, alone):
         np.testing.assert_allclose(one, other, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_one_that_is_told_to_stop_stops_both_with_one_whole_checkpoint(together):
     steps = [row["step"] for row in log(together)]
     assert steps == list(range(1, len(steps) + 1))  # one log, each step once
@@ -100,6 +102,7 @@ def test_one_that_is_told_to_stop_stops_both_with_one_whole_checkpoint(together)
     assert not [p for p in (together / "checkpoints").iterdir() if not p.name.isdigit()]
 
 
+@pytest.mark.slow
 def test_they_count_what_one_process_counts(together):
     (path,) = (together / "results").glob("*.json")
     found = json.loads(path.read_text())

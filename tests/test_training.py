@@ -178,6 +178,7 @@ def test_a_run_that_is_done_stays_as_it_is(toy_data, trained, tmp_path):
     assert lines(workdir, "loss") == lines(trained, "loss")
 
 
+@pytest.mark.slow
 def test_a_resume_in_the_middle_of_an_update_with_dropout_is_exact(toy_data, tmp_path):
     """Accumulated gradients, momentum and the place in the dropout stream are all kept."""
     settings = {"accumulate": 3, "model": {"dropout": 0.5}}
@@ -222,6 +223,7 @@ class Process:
         return self.process.returncode, output
 
 
+@pytest.mark.slow
 def test_killed_stopped_and_resumed_is_uninterrupted(toy_data, tmp_path):
     """SIGKILL, then a resumed process stopped by SIGTERM, then on in this process: bit for bit."""
     workdir = tmp_path / "run"

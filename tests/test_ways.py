@@ -138,6 +138,7 @@ def test_panet_compares_all_ways_at_once(pixels):
     np.testing.assert_allclose(dense[:, :, 1:], apart[:, :, 1:], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_workdir_is_scored_on_several_ways(toy_workdir):
     result = ways_results.evaluate(toy_workdir, ways=2, shots=1, episodes=5)
     assert set(result["trivial"]) == {"ways_swapped", "support_zeroed", "first_way"}

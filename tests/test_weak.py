@@ -93,6 +93,7 @@ def test_trivial_predictors_see_no_more_than_the_method():
     )
 
 
+@pytest.mark.slow
 def test_an_evaluation_by_clicks(tmp_path):
     fields = {"width": 1 / 32, "hidden": 64, "norm": "batch", "preprocessing": "centered"}
     fields |= {"geometry": "dilated8", "init_std": 0.0}
