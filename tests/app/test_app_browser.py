@@ -66,7 +66,8 @@ def stroke(page, which, across):
     box = editor.locator("canvas").first.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     editor.get_by_role("button", name="Brush", exact=True).click()
-    page.mouse.move(x - across, y)
+    page.mouse.move(x - across, y, steps=6)
+    page.wait_for_timeout(1000)  # a busy page would draw from where the pointer came from
     page.mouse.down()
     page.mouse.move(x + across, y, steps=12)
     page.mouse.up()
