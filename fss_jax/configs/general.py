@@ -3,8 +3,8 @@
 python -m data_builders.prepare fss_glyphs --config varied
 python train.py --config fss_jax/configs/general.py --workdir runs/general
 
-It is trained only on what the project renders. `general_relation` is the other candidate; which one
-ships was decided on the validation classes (docs/labelling.md).
+It is trained only on what the project renders. `general_relation` is the other candidate, not trained
+yet; what this one scores: docs/labelling.md.
 """
 
 from ml_collections import ConfigDict
