@@ -9,29 +9,14 @@ yet; what this one scores: docs/labelling.md.
 
 from ml_collections import ConfigDict
 
-from fss_jax.configs import base
+from fss_jax.configs import quickstart
 
 
 def get_config() -> ConfigDict:
-    c = base.get_config()
+    c = quickstart.get_config()
     c.dataset = "fss_glyphs/varied"
     c.canvas = c.support_size = c.query_size = 96
-    c.model = ConfigDict(
-        {
-            "blocks": ((1, 16), (1, 64), (1, 128), (1, 128), (1, 256)),
-            "hidden": 256,
-            "fc6_size": 1,
-            "num_outputs": 256,
-            "norm": "batch",
-            "geometry": "dilated4",
-            "logit_scale": "sqrt",
-            "preprocessing": "centered",
-            "dropout": 0.0,
-        }
-    )
-    c.steps, c.batch = 800, 16
-    c.steps_per_dispatch = 1  # a CPU gains nothing from more, and compiles each
+    c.steps, c.batch, c.warmup = 800, 16, 80
     c.foreground_weight = 2.0
-    c.lr, c.schedule, c.warmup, c.clip = 1.2e-3, "cosine", 80, 1.0
-    c.val_episodes, c.eval_every, c.log_every = 200, 400, 20
+    c.eval_every, c.log_every = 400, 20
     return c

@@ -7,14 +7,13 @@ python evaluate.py --config fss_jax/configs/pascal_squeezenet_logistic.py \
 
 from ml_collections import ConfigDict
 
-from fss_jax.configs import pascal_squeezenet
+from fss_jax.configs import pascal_squeezenet_nearest
 
 
 def get_config() -> ConfigDict:
-    c = pascal_squeezenet.get_config()
+    c = pascal_squeezenet_nearest.get_config()
     c.method = "logistic"
     c.support_size = c.query_size = 160
-    del c.model.logit_scale
     c.model.strength = 1.0
     c.init = "torchvision:squeezenet1_0"
     return c

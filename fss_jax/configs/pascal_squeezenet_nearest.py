@@ -1,9 +1,9 @@
-"""1-NN on SqueezeNet's ImageNet features: nothing is trained. Also logistic regression and the SVM.
+"""1-NN on SqueezeNet's ImageNet features: nothing is trained.
 
 python evaluate.py --config fss_jax/configs/pascal_squeezenet_nearest.py --workdir runs/squeezenet_1nn \
     --config.dataset=pascal_5i/fold1 --config.init=torchvision:squeezenet1_0:squeezenet1_0.safetensors
 
---config.method=logistic for logistic regression. Results: docs/results.md.
+Logistic regression: `pascal_squeezenet_logistic`. Results: docs/results.md.
 """
 
 from ml_collections import ConfigDict

@@ -30,18 +30,17 @@ EXPERIMENT = Experiment(
     ),
 )
 
+FROM_GLYPHS = fss_table2.SEEN_SMALL["paper"]
 SMALL = Experiment(
     title="PASCAL-5i subset without fine-tuning, from glyphs",
     notes="**Not PASCAL-5i**: a subset of its images, the held-out classes that it has enough images "
     "of. The relation network in the paper's form, at 1/8 of its width, was trained on fss_glyphs/full.",
-    trainings=tuple(
-        part for part in fss_table2.SMALL.trainings if part.name == "relation_paper_64"
-    ),
+    trainings=(FROM_GLYPHS,),
     scorings=tuple(
         Scoring(
             "glyphs",
             f"subset fold {fold} 5-shot",
-            "relation_paper_64",
+            FROM_GLYPHS.name,
             None,
             {
                 "dataset": f"pascal_5i/fold{fold}",

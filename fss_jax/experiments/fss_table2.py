@@ -77,21 +77,24 @@ def _small(form: str, loss: str, shots: int) -> str:
     return f"relation_{form}_{loss.lower()}_{shots}shot_224"
 
 
+SEEN_SMALL = {  # by form; the other experiments' small ones go on from them
+    form: Training(
+        f"relation_{form}_64", "relation_small", {**GLYPHS, **SHRUNK, "model.form": form}
+    )
+    for form in FORMS
+}
 SMALL = Experiment(
     title="The relation network on fss_glyphs/full at 224 pixels, 1/8 of its width",
     notes="Trained on 8,000 5-shot episodes seen at 64 pixels (BCE), then with the loss and the shots "
     "of its row on 120 episodes at 224, all from scratch, object pixels weighed by 3. The released form "
     "sums over shots.",
-    trainings=tuple(
-        Training(f"relation_{form}_64", "relation_small", {**GLYPHS, **SHRUNK, "model.form": form})
-        for form in FORMS
-    )
+    trainings=tuple(SEEN_SMALL.values())
     + tuple(
         Training(
             _small(form, loss, shots),
             "relation_small",
             {**GLYPHS, **FULL, "model.form": form, "loss": LOSSES[loss], "shots": shots},
-            start=f"relation_{form}_64",
+            start=SEEN_SMALL[form].name,
         )
         for form, loss, shots in TRAINED
     ),

@@ -39,6 +39,7 @@ EXPERIMENT = Experiment(
     ),
 )
 
+FROM_GLYPHS = fss_table2.SEEN_SMALL["paper"]
 SMALL_COCO = {
     "dataset": FS_COCO,
     "canvas": 500,
@@ -66,19 +67,19 @@ SMALL = Experiment(
     "no validation classes: the best checkpoint is chosen on its training classes.",
     trainings=(
         Training("small_fs_coco", "relation_small", {**SMALL_COCO, "steps": 200}),
-        *(part for part in fss_table2.SMALL.trainings if part.name == "relation_paper_64"),
+        FROM_GLYPHS,
         Training(
             "small_glyphs_fs_coco",
             "relation_small",
             {**SMALL_COCO, "steps": 100, "lr": 3e-4},
-            start="relation_paper_64",
+            start=FROM_GLYPHS.name,
         ),
     ),
     scorings=tuple(
         Scoring(row, column, training, None, {**settings, "shots": 5})
         for row, training in {
             "fsCOCO": "small_fs_coco",
-            "III glyphs": "relation_paper_64",
+            "III glyphs": FROM_GLYPHS.name,
             "IV glyphs, fsCOCO": "small_glyphs_fs_coco",
         }.items()
         for column, settings in SMALL_TESTS.items()
