@@ -18,6 +18,7 @@ from fss_jax.devices import AXIS
 from fss_jax.episodes import RULES
 from fss_jax.losses import LOSSES, PAIR_LOSSES
 from fss_jax.models.resnet import ResNet
+from fss_jax.models.squeezenet import SqueezeNet
 from fss_jax.models.vgg import VGG
 from fss_jax.optimizers import leaf_names, make_optimizer
 from fss_jax.weights import torchvision
@@ -98,13 +99,20 @@ def test_the_release_has_its_published_number_of_parameters():
 
 
 @pytest.mark.parametrize(
-    ("name", "arch"), [("guided", "vgg16"), ("panet", "vgg16"), ("canet", "resnet50")]
+    ("name", "arch"),
+    [
+        ("guided", "vgg16"),
+        ("panet", "vgg16"),
+        ("canet", "resnet50"),
+        ("pascal_squeezenet_nearest", "squeezenet1_0"),
+        ("pascal_squeezenet_logistic", "squeezenet1_0"),
+    ],
 )
 def test_published_weights_fit_but_for_what_the_config_skips(name, arch):
     config = get(name)
     inputs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes(config)]
     variables = jax.eval_shape(models.build_from(config).init, jax.random.key(0), *inputs)
-    backbone = {"vgg16": VGG(), "resnet50": ResNet(50)}[arch]
+    backbone = {"vgg16": VGG(), "resnet50": ResNet(50), "squeezenet1_0": SqueezeNet()}[arch]
     image = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
     theirs = traverse_util.flatten_dict(
         jax.eval_shape(backbone.init, jax.random.key(0), image), sep="/"
