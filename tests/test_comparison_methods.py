@@ -77,17 +77,36 @@ def test_fields_are_checked(name):
     for fields, message in (
         ({"backbone": "vgg19"}, "backbone 'vgg19': choose one of"),
         ({"geometry": "sparse"}, "geometry 'sparse': choose one of"),
-        ({"backbone": "alexnet", "norm": "batch"}, "takes no blocks or norm"),
+        ({"backbone": "alexnet", "norm": "batch"}, "takes no blocks, norm or remat"),
     ):
         with pytest.raises(ValueError, match=message):
             model = models.build(name, **fields)
             jax.eval_shape(model.init, jax.random.key(0), SHOWN, SHOWN[..., 0], SHOWN)
 
 
-def test_fine_tuning_needs_fully_connected_layers():
-    model = models.build("finetune", backbone="squeezenet1_0", geometry="squeezenet", hidden=512)
-    with pytest.raises(ValueError, match="no fc6 and fc7 to fine-tune"):
-        jax.eval_shape(model.init, jax.random.key(0), SHOWN, SHOWN[..., 0], SHOWN)
+def test_fine_tuning_tunes_the_last_module_of_squeezenet():
+    """From random weights it learns its support; the task holds what moved and nothing else."""
+    model = models.build(
+        "finetune",
+        backbone="squeezenet1_0",
+        geometry="squeezenet",
+        width=0.125,
+        hidden=512,
+        preprocessing="centered",
+        learning_rate=0.05,
+    )
+    support = jnp.asarray(np.kron(picture(0, True)[0], np.ones((4, 4, 1), np.float32))[None, None])
+    mask = jnp.asarray(np.kron(picture(0, True)[1], np.ones((4, 4), np.float32))[None, None])
+    shapes = jax.eval_shape(model.init, jax.random.key(0), support, mask, support)
+    variables = reference.random_variables(shapes)
+    task = reference.compiled(lambda *args: model.apply(variables, *args, method="condition"))
+    adapted = task(support, mask)["params"]
+    assert set(adapted) == {"fire9", "bn7", "fc8"}
+    before = variables["params"]["features"]["fire9"]["expand3x3"]["kernel"]
+    assert np.abs(np.asarray(adapted["fire9"]["expand3x3"]["kernel"])[0] - before).max() > 1e-4
+    found = np.asarray(reference.compiled(model.apply)(variables, support, mask, support) > 0)
+    truth = np.asarray(mask > 0)
+    assert (found & truth).sum() / (found | truth).sum() > 0.6
 
 
 @pytest.mark.parametrize("name", ["nearest", "logistic", "finetune", "siamese"])

@@ -28,6 +28,8 @@ def flat(x):
         {"kernel": 1},
         {"kernel": 1, "stride": 2},
         {"kernel": 3, "padding": 0, "use_bias": False},
+        {"kernel": 3, "as_product": True},
+        {"kernel": (1, 7), "stride": 2, "dilation": 2, "as_product": True},
     ],
 )
 def test_conv(fields):

@@ -10,6 +10,7 @@ import reference_layers
 import reference_oslsm as reference
 
 from fss_jax.models.alexnet import AlexNet
+from fss_jax.models.fully_connected import Window
 from fss_jax.models.vgg import VGG
 
 SMALL = {"width": 1 / 32, "outputs": 10, "dropout": 0.0}
@@ -118,6 +119,17 @@ def test_the_classifier_and_the_fcn_share_their_weights(network, window):
         reference_layers.compiled(fcn.apply)(variables, x)[0], one, rtol=1e-5
     )
     assert jax.eval_shape(fcn.apply, variables, images(1, 320, 256, 3))[0].shape == (1, 4, 2, 10)
+
+
+@pytest.mark.parametrize("size", [2, 3, 6])
+def test_fc6_is_the_same_as_a_product(size):
+    x = images(2, 7, 5, 4)
+    window = Window(3, size, dilation=2, same=True)
+    variables = variables_of(window, x)
+    product = Window(3, size, dilation=2, same=True, as_product=True)
+    np.testing.assert_allclose(
+        product.apply(variables, x), window.apply(variables, x), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_leading_axes_are_a_batch():

@@ -30,7 +30,7 @@ EXPERIMENT = Experiment(
     ),
 )
 
-FROM_GLYPHS = fss_table2.SEEN_SMALL["paper"]
+FROM_GLYPHS = fss_table2.small_training("paper")
 SMALL = Experiment(
     title="PASCAL-5i subset without fine-tuning, from glyphs",
     notes="**Not PASCAL-5i**: a subset of its images, the held-out classes that it has enough images "

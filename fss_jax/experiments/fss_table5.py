@@ -39,7 +39,7 @@ EXPERIMENT = Experiment(
     ),
 )
 
-FROM_GLYPHS = fss_table2.SEEN_SMALL["paper"]
+FROM_GLYPHS = fss_table2.small_training("paper")
 SMALL_COCO = {
     "dataset": FS_COCO,
     "canvas": 500,

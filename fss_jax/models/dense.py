@@ -13,16 +13,15 @@ from jaxtyping import Array, Float, Int
 
 from fss_jax import imaging
 from fss_jax.models import fcn, vgg
+from fss_jax.models.backbones import build_backbone
 from fss_jax.models.masked_pooling import split
-from fss_jax.models.oslsm import BACKBONES
-from fss_jax.models.squeezenet import FEATURES as SQUEEZENET_FEATURES
 
 
 class DenseMethod(nn.Module):
     """The fields and the network of a method on dense fc7 features.
 
     Attributes:
-      backbone: a key of oslsm.BACKBONES.
+      backbone: a key of backbones.BACKBONES.
       geometry: how the features lie over an image, support and query alike; see fcn.GEOMETRIES.
       blocks, norm: of the backbone vgg16 only; see vgg.VGG.
       width: channel multiplier, also of `hidden`.
@@ -55,23 +54,8 @@ class DenseMethod(nn.Module):
 
     def network(self, **fields: Any) -> nn.Module:
         """The backbone as the fields describe it; `fields` change some of its own."""
-        if self.backbone not in BACKBONES:
-            raise ValueError(f"backbone {self.backbone!r}: choose one of {', '.join(BACKBONES)}")
-        backbone, classifier_map = BACKBONES[self.backbone]
-        own = {"stride": self.layout.stride, "pad": self.layout.pad, "outputs": 0}
-        own |= {"width": self.width, "dropout": self.dropout, "dtype": self.dtype}
-        if classifier_map:
-            own |= {"hidden": self.hidden, "fc6_size": self.fc6_size or classifier_map}
-        elif self.hidden != SQUEEZENET_FEATURES:
-            raise ValueError(
-                f"backbone {self.backbone!r} has {SQUEEZENET_FEATURES} features: set hidden to that, "
-                f"not to {self.hidden}"
-            )
-        if self.backbone == "vgg16":
-            own |= {"blocks": self.blocks, "norm": self.norm, "axis_name": self.axis_name}
-        elif self.blocks != vgg.VGG16 or self.norm != "none":
-            raise ValueError(f"backbone {self.backbone!r} takes no blocks or norm: leave them out")
-        return backbone(**own | fields)
+        own = {"outputs": 0, "stride": self.layout.stride, "pad": self.layout.pad}
+        return build_backbone(self, **own | fields)
 
     def encode(
         self, image: Float[Array, "b n h w 3"], *, train: bool = False

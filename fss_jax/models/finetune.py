@@ -1,7 +1,8 @@
 """Fine-tuning: fc6 and fc7, with a new classifier, trained on each support (OSLSM 5.1).
 
 The paper fine-tunes the fully connected layers of its FCN on the support and finds that BatchNorm on
-the fc7 features helps. Steps and rates are not stated; ours are fields.
+the fc7 features helps. Steps and rates are not stated; ours are fields. SqueezeNet has no such
+layers: there it is the last fire module.
 """
 
 from typing import Any
@@ -16,7 +17,9 @@ from fss_jax import imaging
 from fss_jax.models import fcn
 from fss_jax.models.dense import DenseMethod
 from fss_jax.models.fully_connected import fully_connected
+from fss_jax.models.layers import scaled
 from fss_jax.models.masked_pooling import split
+from fss_jax.models.squeezenet import Fire, fire_channels
 
 EPSILON = 1e-5  # of the BatchNorm
 
@@ -24,9 +27,9 @@ EPSILON = 1e-5  # of the BatchNorm
 class FineTuning(DenseMethod):
     """A few steps of SGD per episode, on the mean cross-entropy of the support's pixels.
 
-    A task is a whole set of fc6, fc7, bn7 and fc8, so episodes are adapted one after the other. An
-    empty mask teaches that there is no object, a full one that all is. The convolutions and the
-    first values of fc6 and fc7 are trained elsewhere.
+    A task is a whole set of fc6, fc7 (or fire9), bn7 and fc8, so episodes are adapted one after the
+    other. An empty mask teaches that there is no object, a full one that all is. The convolutions and
+    the first values of what is tuned are trained elsewhere.
 
     Attributes:
       steps: updates per support.
@@ -36,11 +39,6 @@ class FineTuning(DenseMethod):
     steps: int = 50
     learning_rate: float = 1e-3
     momentum: float = 0.9
-
-    def setup(self):
-        if self.backbone == "squeezenet1_0":
-            raise ValueError("SqueezeNet has no fc6 and fc7 to fine-tune: choose another backbone")
-        super().setup()
 
     def condition(
         self,
@@ -53,10 +51,9 @@ class FineTuning(DenseMethod):
         if self.is_initializing():
             self.encode(support_image)
         layers = self.features.variables["params"]
-        hidden = layers["fc7"]["bias"].shape
+        hidden = (scaled(self.hidden, self.width),)
         start = {
-            "fc6": layers["fc6"],
-            "fc7": layers["fc7"],
+            **{name: layers[name] for name in self._tuned()},
             "bn7": {"scale": jnp.ones(hidden), "bias": jnp.zeros(hidden)},
             "fc8": {"kernel": jnp.zeros(hidden), "bias": jnp.zeros(())},
         }
@@ -76,24 +73,34 @@ class FineTuning(DenseMethod):
 
         return self.upsample(jax.lax.map(one, (task, maps)), query_image)
 
+    def _tuned(self) -> tuple[str, ...]:
+        """The layers of the network that are fine-tuned."""
+        return ("fire9",) if self.backbone == "squeezenet1_0" else ("fc6", "fc7")
+
     def _trunk(self, image: Float[Array, "b n h w 3"]) -> Float[Array, "b n rows cols c"]:
-        """What fc6 sees."""
-        trunk = self.network(hidden=0, parent=None)
+        """What the first of them sees."""
+        short = {"fires": 8} if self.backbone == "squeezenet1_0" else {"hidden": 0}
+        trunk = self.network(**short, parent=None)
         return trunk.apply(self.features.variables, imaging.normalize(image, self.preprocessing))[0]
 
     def _hidden(self, params: dict, maps: Float[Array, "n rows cols c"]) -> Array:
-        """fc7's features, after the ReLU: float32 [n, cells high, cells wide, hidden]."""
-        natural = 2 ** len(self.blocks)
-        head = Head(
-            self.hidden,
-            self.width,
-            self.features.fc6_size,
-            dilation=natural // self.layout.stride,
-            same=self.layout.stride < natural,
-            dtype=self.dtype,
-            parent=None,
-        )
-        layers = {"fc6": params["fc6"], "fc7": params["fc7"]}
+        """The last features, after the ReLU: float32 [n, cells high, cells wide, hidden]."""
+        layers = {name: params[name] for name in self._tuned()}
+        if self.backbone == "squeezenet1_0":
+            sizes = fire_channels(9, self.width)
+            head = Fire(*sizes, self.dtype, as_product=True, parent=None)
+            layers = layers["fire9"]
+        else:
+            natural = 2 ** len(self.blocks)
+            head = Head(
+                self.hidden,
+                self.width,
+                self.features.fc6_size,
+                dilation=natural // self.layout.stride,
+                same=self.layout.stride < natural,
+                dtype=self.dtype,
+                parent=None,
+            )
         return head.apply({"params": layers}, maps).astype(jnp.float32)
 
     def _adapt(
@@ -134,7 +141,7 @@ class Head(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n oh ow d"]:
-        return fully_connected(self, x, dilation=self.dilation, same=self.same)
+        return fully_connected(self, x, dilation=self.dilation, same=self.same, as_product=True)
 
 
 def statistics(hidden: Float[Array, "n h w c"]) -> tuple[Float[Array, "c"], Float[Array, "c"]]:

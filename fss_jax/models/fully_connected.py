@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from fss_jax.models.layers import Conv, scaled
+from fss_jax.models.layers import Conv, scaled, windows
 
 
 class Window(nn.Module):
@@ -20,6 +20,7 @@ class Window(nn.Module):
       dilation: cells between taps.
       same: keep the map's size by zero padding; otherwise windows stay inside the map.
       kernel_init: initializer.
+      as_product: with `same` too, gather the windows and multiply; see layers.Conv.
       dtype: compute type.
 
     The kernel is [size, size, channels, features] in every form, so weights interchange.
@@ -33,6 +34,7 @@ class Window(nn.Module):
     dilation: int = 1
     same: bool = False
     kernel_init: Callable = nn.initializers.he_normal()
+    as_product: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -56,7 +58,7 @@ class Window(nn.Module):
         kernel = self.param("kernel", self.kernel_init, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
-        if self.same:
+        if self.same and not self.as_product:
             y = lax.conv_general_dilated(
                 x.reshape(-1, *x.shape[-3:]),
                 kernel,
@@ -68,15 +70,12 @@ class Window(nn.Module):
         else:
             # The windows inside a map are few: gathered for one product they take a fifth of the
             # time that XLA's CPU convolution takes for so large a kernel.
-            oh, ow = height - down, width - across
-            windows = [
-                x[..., i : i + oh, j : j + ow, :]
-                for i in range(0, down + 1, self.dilation)
-                for j in range(0, across + 1, self.dilation)
-            ]
-            y = jnp.concatenate(windows, axis=-1).reshape(-1, rows * cols * channels)
-            y = y @ kernel.reshape(-1, self.features)
-            y = y.reshape(*x.shape[:-3], oh, ow, self.features)
+            if self.same:
+                around = [(n // 2, n - n // 2) for n in (down, across)]
+                x = jnp.pad(x, [(0, 0)] * (x.ndim - 3) + around + [(0, 0)])
+            patches = windows(x, (rows, cols), dilation=self.dilation)
+            y = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, self.features)
+            y = y.reshape(*patches.shape[:-1], self.features)
         return y + bias.reshape((1,) * (y.ndim - 1) + (self.features,))
 
 
@@ -86,17 +85,20 @@ def fully_connected(
     *,
     dilation: int = 1,
     same: bool = False,
+    as_product: bool = False,
     train: bool = False,
 ) -> Float[Array, "*b oh ow d"]:
     """Ends a backbone's compact method with fc6, fc7 and, if `net.outputs`, fc8 (no ReLU).
 
     Args:
       net: the backbone: fields hidden, outputs, fc6_size, dropout, width, dtype.
-      dilation, same: of fc6.
+      dilation, same, as_product: of fc6.
     """
     hidden = scaled(net.hidden, net.width)
     drop = nn.Dropout(net.dropout, deterministic=not train)
-    x = Window(hidden, net.fc6_size, dilation, same, dtype=net.dtype, name="fc6")(x)
+    x = Window(
+        hidden, net.fc6_size, dilation, same, as_product=as_product, dtype=net.dtype, name="fc6"
+    )(x)
     x = drop(nn.relu(x))
     x = Conv(hidden, 1, kernel_init=nn.initializers.he_normal(), dtype=net.dtype, name="fc7")(x)
     x = drop(nn.relu(x))

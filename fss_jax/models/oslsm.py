@@ -12,14 +12,10 @@ from jaxtyping import Array, Float
 
 from fss_jax import imaging
 from fss_jax.models import fcn, vgg
-from fss_jax.models.alexnet import AlexNet
+from fss_jax.models.backbones import build_backbone
 from fss_jax.models.hashing import ClassifierHash
 from fss_jax.models.layers import scaled, unit
-from fss_jax.models.squeezenet import FEATURES as SQUEEZENET_FEATURES
-from fss_jax.models.squeezenet import SqueezeNet
 
-# With the map, in cells, that a 224 pixel image leaves for fc6; SqueezeNet has no fc6.
-BACKBONES = {"vgg16": (vgg.VGG, 7), "alexnet": (AlexNet, 6), "squeezenet1_0": (SqueezeNet, 0)}
 LOGIT_SCALES = ("none", "sqrt", "cosine")
 COSINE = 20.0  # PANet 3.2
 
@@ -30,7 +26,7 @@ class OSLSM(nn.Module):
     Variables: params {conditioning, segmentation}, hash {hashing}, and batch_stats with BatchNorm.
 
     Attributes:
-      backbone: of both branches, which share no weights: a key of BACKBONES.
+      backbone: of both branches, which share no weights: a key of backbones.BACKBONES.
       geometry: how the segmentation branch's features lie over the query; see fcn.GEOMETRIES.
       blocks, norm: of the backbone vgg16 only; see vgg.VGG.
       width: channel multiplier, also of `hidden`.
@@ -70,34 +66,14 @@ class OSLSM(nn.Module):
     remat: bool = False
 
     def setup(self):
-        if self.backbone not in BACKBONES:
-            raise ValueError(f"backbone {self.backbone!r}: choose one of {', '.join(BACKBONES)}")
         if self.logit_scale not in LOGIT_SCALES:
             raise ValueError(
                 f"logit_scale {self.logit_scale!r}: choose one of {', '.join(LOGIT_SCALES)}"
             )
-        backbone, classifier_map = BACKBONES[self.backbone]
-        fields = {"width": self.width, "dropout": self.dropout, "dtype": self.dtype}
-        window = {}
-        if classifier_map:
-            fields["hidden"] = self.hidden
-            window["fc6_size"] = self.fc6_size or classifier_map
-        elif self.hidden != SQUEEZENET_FEATURES:
-            raise ValueError(
-                f"backbone {self.backbone!r} has {SQUEEZENET_FEATURES} features: set "
-                f"hidden to that, not to {self.hidden}"
-            )
-        if self.backbone == "vgg16":
-            fields |= {"blocks": self.blocks, "norm": self.norm, "axis_name": self.axis_name}
-            fields["remat"] = self.remat
-        elif self.blocks != vgg.VGG16 or self.norm != "none" or self.remat:
-            raise ValueError(
-                f"backbone {self.backbone!r} takes no blocks, norm or remat: leave them out"
-            )
         self.layout = fcn.geometry(self.geometry)
-        self.conditioning = backbone(outputs=self.num_outputs, **fields)
-        self.segmentation = backbone(
-            outputs=0, stride=self.layout.stride, pad=self.layout.pad, **window, **fields
+        self.conditioning = build_backbone(self, dense=False, outputs=self.num_outputs)
+        self.segmentation = build_backbone(
+            self, outputs=0, stride=self.layout.stride, pad=self.layout.pad
         )
         self.hashing = ClassifierHash(
             scaled(self.hidden, self.width), self.hash_form, self.hash_seed

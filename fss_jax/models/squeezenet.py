@@ -18,18 +18,33 @@ FEATURES = 2 * FIRES[-1][1]  # of fire9
 POOL_AFTER = ("conv1", "fire4", "fire8")
 
 
+def fire_channels(number: int, width: float) -> tuple[int, int]:
+    """(squeeze, expand) of a fire module at a channel multiplier; the first is fire2."""
+    squeeze, expand = FIRES[number - 2]
+    return scaled(squeeze, width), scaled(expand, width)
+
+
 class Fire(nn.Module):
-    """A 1x1 squeeze, then 1x1 and 3x3 convolutions side by side, all with ReLU."""
+    """A 1x1 squeeze, then 1x1 and 3x3 convolutions side by side, all with ReLU.
+
+    Attributes:
+      squeeze, expand: channels; each of the two expansions has `expand`.
+      dtype: compute type.
+      as_product: of the 3x3 convolution; see layers.Conv.
+    """
 
     squeeze: int
     expand: int
     dtype: Any
+    as_product: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b h w c"]) -> Float[Array, "*b h w d"]:
         x = nn.relu(Conv(self.squeeze, 1, dtype=self.dtype, name="squeeze")(x))
         small = Conv(self.expand, 1, dtype=self.dtype, name="expand1x1")(x)
-        large = Conv(self.expand, 3, dtype=self.dtype, name="expand3x3")(x)
+        large = Conv(
+            self.expand, 3, as_product=self.as_product, dtype=self.dtype, name="expand3x3"
+        )(x)
         return nn.relu(jnp.concatenate([small, large], -1))
 
 
@@ -45,7 +60,8 @@ class SqueezeNet(nn.Module):
       pad: zero padding of conv1; None: 0, as in torchvision, which leaves the border uncovered. With
         9 an image of n pixels gets ceil(n / 16) cells.
       outputs: channels of conv10, averaged over the map after its ReLU: [*b, 1, 1, outputs]; 0: the
-        network ends after fire9.
+        network ends after the last fire module.
+      fires: the last fire module that there is, with the pooling that follows it; 9 is the network.
       dropout: rate before conv10.
       dtype: compute type; parameters stay float32.
 
@@ -57,6 +73,7 @@ class SqueezeNet(nn.Module):
     stride: int = 0
     pad: int | None = None
     outputs: int = 1000
+    fires: int = 9
     dropout: float = 0.5
     dtype: Any = jnp.float32
 
@@ -86,12 +103,12 @@ class SqueezeNet(nn.Module):
             scaled(96, self.width), 7, 2, padding=self.pad or 0, dtype=self.dtype, name="conv1"
         )
         x = keep("conv1", nn.relu(stem(x)))
-        for number, (squeeze, expand) in enumerate(FIRES, start=2):
+        for number in range(2, self.fires + 1):
             name = f"fire{number}"
-            sizes = scaled(squeeze, self.width), scaled(expand, self.width)
-            x = keep(name, Fire(*sizes, self.dtype, name=name)(x))
+            x = keep(name, Fire(*fire_channels(number, self.width), self.dtype, name=name)(x))
         if self.outputs:
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
             x = nn.relu(Conv(self.outputs, 1, dtype=self.dtype, name="conv10")(x))
             x = x.mean((-3, -2), keepdims=True)
-        return x, {name: layers[name] for name in ("conv1", "fire4", "fire8", "fire9")}
+        named = ("conv1", "fire4", "fire8", "fire9")
+        return x, {name: layers[name] for name in named if name in layers}
