@@ -1,7 +1,7 @@
 """Chooses the strength of logistic regression or the SVM on a fold's training classes.
 
-python -m fss_jax.strength --config fss_jax/configs/pascal_small_logistic.py \
-    --config.dataset=pascal_5i/fold1_trainaug --config.init=workdir:runs/base_small_fold1 \
+python -m fss_jax.strength --config fss_jax/configs/pascal_squeezenet_logistic.py \
+    --config.dataset=pascal_5i/fold1_trainaug --config.init=workdir:runs/base_squeezenet \
     --workdir runs/strength
 
 Scores every strength on the episodes that a training would validate on (config.val_split,

@@ -106,6 +106,10 @@ def test_the_release_has_its_published_number_of_parameters():
         ("canet", "resnet50"),
         ("pascal_squeezenet_nearest", "squeezenet1_0"),
         ("pascal_squeezenet_logistic", "squeezenet1_0"),
+        ("pascal_squeezenet_siamese", "squeezenet1_0"),
+        ("pascal_squeezenet_guided", "squeezenet1_0"),
+        ("pascal_squeezenet_panet", "squeezenet1_0"),
+        ("pascal_squeezenet_canet", "squeezenet1_0"),
     ],
 )
 def test_published_weights_fit_but_for_what_the_config_skips(name, arch):

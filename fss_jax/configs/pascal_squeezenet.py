@@ -2,7 +2,7 @@
 
 python train.py --config fss_jax/configs/pascal_squeezenet.py --workdir runs/pascal_squeezenet \
     --config.dataset=pascal_5i/fold1_trainaug \
-    --config.init=torchvision:squeezenet1_0:squeezenet1_0.safetensors
+    --config.init=torchvision:squeezenet1_0
 
 Without --config.init it trains from scratch. Results: docs/results.md.
 """

@@ -1,8 +1,11 @@
-"""Logistic regression on SqueezeNet's ImageNet features, on PASCAL-5i, at a size for a CPU.
+"""Logistic regression on SqueezeNet's features, a base network's or ImageNet's own.
 
 python evaluate.py --config fss_jax/configs/pascal_squeezenet_logistic.py \
-    --workdir runs/squeezenet_logistic --config.dataset=pascal_5i/fold1_trainaug \
-    --config.init=torchvision:squeezenet1_0:squeezenet1_0.safetensors
+    --workdir runs/squeezenet_logistic --config.dataset=pascal_5i/fold1 \
+    --config.init=workdir:runs/base_squeezenet \
+    --config.init_skip=score
+
+The strength is to be chosen on training classes: fss_jax.strength.
 """
 
 from ml_collections import ConfigDict
@@ -13,7 +16,5 @@ from fss_jax.configs import pascal_squeezenet_nearest
 def get_config() -> ConfigDict:
     c = pascal_squeezenet_nearest.get_config()
     c.method = "logistic"
-    c.support_size = c.query_size = 160
     c.model.strength = 1.0
-    c.init = "torchvision:squeezenet1_0"
     return c

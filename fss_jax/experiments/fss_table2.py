@@ -76,9 +76,9 @@ def small_training(form: str, loss: str = "BCE", shots: int = 5) -> Training:
 
 SMALL = Experiment(
     title="The relation network on fss_glyphs/full, 1/8 of its width",
-    notes="**Not FSS-1000**: rendered glyphs, 240 test classes, scored at their 224 pixels. Each network "
-    "was trained from scratch on 8,000 episodes, object pixels weighed by 3, and sees images at 64 pixels. "
-    "The released form sums over shots: a model serves the number that it was trained with.",
+    notes="**Not FSS-1000**: rendered glyphs, 240 test classes, scored at their 224 pixels. Each "
+    "network was trained from scratch on 8,000 episodes, object pixels weighed by 3, and sees images "
+    "at 64 pixels. The released form sums over shots: a model serves the number it was trained with.",
     trainings=tuple(small_training(*each) for each in TRAINED),
     scorings=tuple(
         Scoring(

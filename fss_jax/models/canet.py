@@ -26,7 +26,9 @@ from jaxtyping import Array, Float
 from fss_jax import imaging
 from fss_jax.models.layers import Conv, max_pool, resize_bilinear, scaled
 from fss_jax.models.resnet import ResNet
+from fss_jax.models.squeezenet import covering
 
+MIDDLE = {"resnet50": ("layer2", "layer3"), "squeezenet1_0": ("fire8",)}  # CANet 4.1
 CHANNELS = 256  # CANet 4.1
 RATES = (6, 12, 18)  # of the ASPP, CANet 4.2
 _INIT = nn.initializers.normal(0.01)
@@ -36,9 +38,11 @@ class CANet(nn.Module):
     """CANet; see the module's text.
 
     Attributes:
+      backbone: 'resnet50' as published, or 'squeezenet1_0', light enough for a CPU, of which fire8 is
+        the middle (stride 8).
       width: channel multiplier of backbone and head.
       frozen: whether the backbone gets no gradient, as published. False trains from scratch.
-      batch_norm: of the backbone: 'frozen' (running averages), or 'running' as in the code.
+      batch_norm: of the backbone resnet50: 'frozen' (running averages), or 'running' as in the code.
       iterations: refinements after the first prediction at test.
       history_dropout: probability of an empty history mask in training.
       dropout: rate at which channels are dropped after the head's convolutions.
@@ -46,8 +50,12 @@ class CANet(nn.Module):
       preprocessing: a name in imaging.PREPROCESSING.
       dtype: compute type; logits are float32.
       axis_name: pmap axis of BatchNorm in training.
+
+    Raises:
+      ValueError: an unknown backbone.
     """
 
+    backbone: str = "resnet50"
     width: float = 1.0
     frozen: bool = True
     batch_norm: str = "frozen"
@@ -60,17 +68,22 @@ class CANet(nn.Module):
     axis_name: str | None = None
 
     def setup(self):
-        self.encoder = ResNet(
-            50,
-            width=self.width,
-            stages=3,
-            strides=(1, 2, 1),
-            dilations=(1, 1, 2),
-            stride_first=True,  # though its weights, torchvision's, have it in the 3x3
-            batch_norm=self.batch_norm,
-            axis_name=self.axis_name,
-            dtype=self.dtype,
-        )
+        if self.backbone not in MIDDLE:
+            raise ValueError(f"backbone {self.backbone!r}: choose {' or '.join(MIDDLE)}")
+        if self.backbone == "squeezenet1_0":
+            self.encoder = covering(self.width, self.dtype, fires=8)
+        else:
+            self.encoder = ResNet(
+                50,
+                width=self.width,
+                stages=3,
+                strides=(1, 2, 1),
+                dilations=(1, 1, 2),
+                stride_first=True,  # though its weights, torchvision's, have it in the 3x3
+                batch_norm=self.batch_norm,
+                axis_name=self.axis_name,
+                dtype=self.dtype,
+            )
 
         channels = scaled(CHANNELS, self.width)
 
@@ -139,7 +152,7 @@ class CANet(nn.Module):
 
     def _encode(self, image: Array, train: bool) -> Array:
         _, maps = self.encoder(imaging.normalize(image, self.preprocessing), train=train)
-        x = jnp.concatenate([maps["layer2"], maps["layer3"]], -1)
+        x = jnp.concatenate([maps[name] for name in MIDDLE[self.backbone]], -1)
         if self.frozen:
             x = jax.lax.stop_gradient(x)
         return self._block(self.reduce, x, train)

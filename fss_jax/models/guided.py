@@ -20,6 +20,7 @@ from fss_jax.models import fcn
 from fss_jax.models.fully_connected import Window
 from fss_jax.models.layers import Conv, he_fan_out, scaled
 from fss_jax.models.masked_pooling import masked_average, split
+from fss_jax.models.squeezenet import covering
 from fss_jax.models.vgg import VGG
 
 # The release pads conv1_1 by 81, so that the first cell of fc6 lies over the image's corner.
@@ -27,6 +28,7 @@ GEOMETRIES = {
     "release": fcn.Geometry(stride=32, pad=81),
     "dilated8": fcn.GEOMETRIES["dilated8"],
     "dilated4": fcn.GEOMETRIES["dilated4"],
+    "squeezenet": fcn.GEOMETRIES["squeezenet"],
 }
 FC6_SIZE = 7
 EPSILON = 1e-6 * 32**2  # the release adds 1e-6 to an area in cells
@@ -36,8 +38,10 @@ class GuidedNetwork(nn.Module):
     """Guided networks; see the module's text.
 
     Attributes:
-      geometry: how features lie over an image: 'release' (stride 32), 'dilated8', 'dilated4'.
-      norm, batch_norm: of the backbone; see vgg.VGG.
+      backbone: 'vgg16' as released, or 'squeezenet1_0', light enough for a CPU.
+      geometry: how features lie over an image: 'release' (stride 32), 'dilated8', 'dilated4';
+        'squeezenet' for that backbone.
+      norm, batch_norm: of the backbone vgg16 only; see vgg.VGG.
       width: channel multiplier, also of `hidden`.
       hidden: channels of fc6 and so of a guide: 256 in the release's "lite" models, 4096 in others.
       init_std: of fc6 and fc7 at the start, the release's 0.001; 0: He's, for training from scratch.
@@ -48,9 +52,10 @@ class GuidedNetwork(nn.Module):
       axis_name: pmap axis of BatchNorm in training.
 
     Raises:
-      ValueError: an unknown geometry.
+      ValueError: an unknown backbone or geometry, or two that do not go together.
     """
 
+    backbone: str = "vgg16"
     geometry: str = "release"
     norm: str = "none"
     batch_norm: str = "running"
@@ -65,17 +70,28 @@ class GuidedNetwork(nn.Module):
     def setup(self):
         if self.geometry not in GEOMETRIES:
             raise ValueError(f"geometry {self.geometry!r}: choose one of {', '.join(GEOMETRIES)}")
+        if self.backbone not in ("vgg16", "squeezenet1_0"):
+            raise ValueError(f"backbone {self.backbone!r}: choose vgg16 or squeezenet1_0")
+        light = self.backbone == "squeezenet1_0"
+        if light != (self.geometry == "squeezenet") or (light and self.norm != "none"):
+            raise ValueError(
+                f"backbone {self.backbone!r} with geometry {self.geometry!r} and norm {self.norm!r}: "
+                "squeezenet1_0 goes with geometry squeezenet and norm none, and they with it alone"
+            )
         self.layout = GEOMETRIES[self.geometry]
-        self.encoder = VGG(
-            width=self.width,
-            norm=self.norm,
-            batch_norm=self.batch_norm,
-            stride=self.layout.stride,
-            pad=self.layout.pad,
-            hidden=0,
-            dtype=self.dtype,
-            axis_name=self.axis_name,
-        )
+        if light:
+            self.encoder = covering(self.width, self.dtype)
+        else:
+            self.encoder = VGG(
+                width=self.width,
+                norm=self.norm,
+                batch_norm=self.batch_norm,
+                stride=self.layout.stride,
+                pad=self.layout.pad,
+                hidden=0,
+                dtype=self.dtype,
+                axis_name=self.axis_name,
+            )
         channels = scaled(self.hidden, self.width)
         init = nn.initializers.normal(self.init_std) if self.init_std else he_fan_out
         # FCN-32s' windows stay inside the map; dilated ones keep its size.

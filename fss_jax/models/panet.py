@@ -25,8 +25,10 @@ from fss_jax.models.layers import (
     unit,
 )
 from fss_jax.models.masked_pooling import masked_average, split
+from fss_jax.models.squeezenet import covering
 from fss_jax.models.vgg import VGG16
 
+BACKBONES = ("vgg16", "squeezenet1_0")
 SCALE = 20.0  # PANet 3.2
 EPSILON = 1e-5
 
@@ -61,13 +63,18 @@ class PANet(nn.Module):
     Sows the loss 'alignment' in training.
 
     Attributes:
+      backbone: 'vgg16' as published, or 'squeezenet1_0', light enough for a CPU (its last ReLU stays).
       width: channel multiplier.
       align: weight of the alignment loss; the paper's is 1. 0 leaves it out.
       preprocessing: a name in imaging.PREPROCESSING.
       dtype: compute type of the encoder; prototypes and logits are float32.
       axis_name: unused, there is no BatchNorm.
+
+    Raises:
+      ValueError: an unknown backbone.
     """
 
+    backbone: str = "vgg16"
     width: float = 1.0
     align: float = 1.0
     preprocessing: str = "torchvision"
@@ -75,7 +82,12 @@ class PANet(nn.Module):
     axis_name: str | None = None
 
     def setup(self):
-        self.encoder = Encoder(self.width, self.dtype)
+        if self.backbone not in BACKBONES:
+            raise ValueError(f"backbone {self.backbone!r}: choose {' or '.join(BACKBONES)}")
+        if self.backbone == "vgg16":
+            self.encoder = Encoder(self.width, self.dtype)
+        else:
+            self.encoder = covering(self.width, self.dtype)
 
     def condition(
         self,
@@ -158,7 +170,8 @@ class PANet(nn.Module):
         return _stretch(scores, query_image.shape[2:4])
 
     def _encode(self, image: Array) -> Array:
-        return self.encoder(imaging.normalize(image, self.preprocessing)).astype(jnp.float32)
+        x = self.encoder(imaging.normalize(image, self.preprocessing))
+        return (x if self.backbone == "vgg16" else x[0]).astype(jnp.float32)
 
 
 def prototypes(

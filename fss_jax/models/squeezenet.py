@@ -112,3 +112,11 @@ class SqueezeNet(nn.Module):
             x = x.mean((-3, -2), keepdims=True)
         named = ("conv1", "fire4", "fire8", "fire9")
         return x, {name: layers[name] for name in named if name in layers}
+
+
+def covering(width: float, dtype: Any, **fields: Any) -> SqueezeNet:
+    """The trunk without classifier, its cells over the whole image: ceil(n / 16) of n pixels a side.
+
+    Cell i's middle is pixel 16 i + 8, as if the image were cut in squares.
+    """
+    return SqueezeNet(width=width, stride=STRIDE, pad=9, outputs=0, dtype=dtype, **fields)

@@ -1,0 +1,20 @@
+"""Siamese matching of cells on SqueezeNet.
+
+python train.py --config fss_jax/configs/pascal_squeezenet_siamese.py --workdir runs/siamese_squeezenet \
+    --config.dataset=pascal_5i/fold1_trainaug --config.init=torchvision:squeezenet1_0
+"""
+
+from ml_collections import ConfigDict
+
+from fss_jax.configs import pascal_squeezenet
+
+
+def get_config() -> ConfigDict:
+    c = pascal_squeezenet.get_config()
+    c.method = "siamese"
+    c.support_size = c.query_size
+    del c.model.logit_scale
+    c.init_skip = "conv10"
+    c.loss = "pairs"
+    c.batch, c.steps = 8, 160
+    return c
