@@ -2,7 +2,7 @@
 
 The rule looks at values, never at file names or modes:
 - with at most two values, one of them 0, the other one is the object (0/1, 0/255, 0/38 ...);
-- with the values 0, 1 and 255 only, 1 is the object and 255 is void (our own label maps);
+- with the values 1 and 255, and perhaps 0, 1 is the object and 255 is void (our own label maps);
 - with more, edges are soft and the object is what reaches half of the range (128 of 255).
 Colors count by their luminance, or by their strongest channel if they are not shades of gray.
 """
@@ -41,9 +41,21 @@ def binarize(mask: np.ndarray) -> np.ndarray:
     found = _distinct(mask)
     if len(found) == 1 or (len(found) == 2 and found[0] == 0):
         return mask > 0
-    if set(found) == {0, 1, VOID}:
+    if _is_label_map(found):
         return mask == 1
     return mask >= HALF
+
+
+def undecided(mask: np.ndarray) -> np.ndarray:
+    """The void pixels of a label map (values 1, 255 and perhaps 0); any other mask decides them all.
+
+    Args:
+      mask: uint8 [H, W].
+
+    Returns:
+      bool [H, W].
+    """
+    return (mask == VOID) & _is_label_map(_distinct(mask))
 
 
 def is_soft(mask: np.ndarray) -> bool:
@@ -88,6 +100,10 @@ def values(picture: Image.Image) -> np.ndarray:
     if picture.mode in ("1", "L"):
         return np.asarray(picture.convert("L"))
     return _color_values(np.asarray(picture.convert("RGB")))
+
+
+def _is_label_map(found) -> bool:
+    return set(found) in ({1, VOID}, {0, 1, VOID})
 
 
 def _distinct(mask: np.ndarray) -> np.ndarray:

@@ -40,6 +40,28 @@ def read_mask(
     return masks.binarize(masks.values(_picture(source, max_pixels, name)))
 
 
+def read_annotation(
+    source: Source, *, max_pixels: int = MAX_PIXELS, name: str = ""
+) -> UInt8[np.ndarray, "h w"]:
+    """Reads a mask that may leave pixels undecided, as clicks and scribbles do.
+
+    Undecided are the void pixels of a label map (values 0, 1 and 255 only, as in VOC), and negative
+    numbers in an array.
+
+    Args and errors as for `read_image`.
+
+    Returns:
+      1 object, 0 background, 255 undecided.
+    """
+    hidden = False
+    if isinstance(source, np.ndarray) and source.dtype.kind in "if":
+        hidden = source < 0
+        source = np.where(hidden, 0, source)
+    values = masks.values(_picture(source, max_pixels, name))
+    hidden = masks.undecided(values) | np.reshape(hidden, np.shape(hidden)[:2])
+    return np.where(hidden, masks.VOID, masks.binarize(values)).astype(np.uint8)
+
+
 def _picture(source: Source, max_pixels: int, name: str) -> Image.Image:
     if not isinstance(source, np.ndarray):
         return pictures.open_picture(source, name, max_pixels)

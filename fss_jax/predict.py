@@ -22,10 +22,11 @@ import scipy.special
 from PIL import Image
 
 from fss_jax import bank as banks
-from fss_jax import calibration, checkpoints, models, pictures, protocols, tiles
+from fss_jax import calibration, checkpoints, models, pictures, protocols, tiles, weak
 from fss_jax.bank import Bank
 from fss_jax.calibration import Calibration
 from fss_jax.evaluation import Geometry
+from fss_jax.imaging import VOID
 from fss_jax.pictures import Source
 
 ONLY = "object"  # the name of a class that was given none
@@ -128,12 +129,20 @@ class Segmenter:
         self._supports: dict[str, int] = {}
         self._digest = hashlib.sha256()
 
+        # As an object of its own; a protocol that ignores void would leave nothing of it.
+        unsure = dataclasses.replace(geometry, void="background")
+
         def condition(variables, images, labels, sizes):
             rows = jnp.arange(len(images))[None]
-            episode = geometry.episode(_bank(images, labels, sizes), rows, rows[:, :1])
+            bank = _bank(images, labels, sizes)
+            episode = geometry.episode(bank, rows, rows[:, :1])
             masks = episode.support_mask
+            if models.takes_undecided(model):
+                void = bank.replace(item_value=jnp.full_like(bank.item_value, VOID))
+                hidden = unsure.episode(void, rows, rows[:, :1]).support_mask
+                masks = jnp.where(hidden > 0, weak.UNDECIDED, masks)
             task = model.apply(variables, episode.support_image, masks, method="condition")
-            return task, masks[0].any((1, 2))
+            return task, (masks[0] > 0).any((1, 2))
 
         def segment(variables, tasks, images, sizes):
             rows = jnp.arange(len(images))[None]
@@ -220,11 +229,13 @@ class Segmenter:
 
         Args:
           images: paths, Pillow pictures or arrays (see `pictures.read_image`), or the dict.
-          masks: as many, each of its image's size, in any encoding (see `pictures.read_mask`).
+          masks: as many, each of its image's size, in any encoding (see `pictures.read_annotation`:
+            clicks and scribbles leave the rest undecided, which not every method takes).
 
         Raises:
           FileNotFoundError, ValueError: something that cannot be read; no support; another number of
-            masks than of images; a mask of another size than its image, or without an object.
+            masks than of images; a mask of another size than its image, without an object, or mostly
+            undecided before a method that needs whole masks.
         """
         if isinstance(images, Mapping) == (masks is not None):
             raise ValueError("give images and masks of one class, or one dict of several classes")
@@ -279,16 +290,22 @@ class Segmenter:
             )
         rows, shown = [], []
         for i, (image, mask) in enumerate(zip(images, masks, strict=True), 1):
-            rgb, label = pictures.read_image(image), pictures.read_mask(mask)
+            rgb, label = pictures.read_image(image), pictures.read_annotation(mask)
             what = mask if isinstance(mask, str | Path) else f"mask {i} of class {name!r}"
             if label.shape != rgb.shape[:2]:
                 raise ValueError(
                     f"{what} is {label.shape[1]} x {label.shape[0]}, its image {rgb.shape[1]} x "
                     f"{rgb.shape[0]}; they must be equal"
                 )
-            if not label.any():
+            if not (label == 1).any():
                 raise ValueError(f"{what} is empty: no pixel is the object")
-            rows.append(self._lay(rgb, label.astype(np.uint8)))
+            share = np.mean(label == VOID)
+            if share > 0.5 and not models.takes_undecided(self._model):
+                raise ValueError(
+                    f"{what} leaves {share:.0%} undecided, and {type(self._model).__name__} needs whole "
+                    "masks: fill it, or use a method that takes clicks and scribbles (PANet, guided)"
+                )
+            rows.append(self._lay(rgb, label))
             shown.append(what)
             for array in rows[-1][:2]:
                 digest.update(np.ascontiguousarray(array).tobytes())

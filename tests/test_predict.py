@@ -10,10 +10,11 @@ import pytest
 import toy_pictures
 from PIL import Image, ImageOps
 
-from fss_jax import Segmenter, evaluation, imaging, predict, tiles
+from fss_jax import Segmenter, evaluation, imaging, models, predict, tiles
 from fss_jax.bank import load_bank
 from fss_jax.devices import local_devices
 from fss_jax.episodes import Records
+from fss_jax.evaluation import Geometry
 from fss_jax.runs import open_run
 
 
@@ -196,6 +197,41 @@ def test_a_wrong_support_is_one_clear_line(shown, change, message):
     with pytest.raises(ValueError, match=message):
         shown.set_support(*change(*toy_pictures.pairs(2)))
     assert shown.predict(toy_pictures.square(3)[0])  # the old support is still there
+
+
+def clicks(mask, value):
+    """A mask of which a few pixels are decided, 1 and 0; the rest is `value`."""
+    sparse = np.full(mask.shape, value, np.int16 if value < 0 else np.uint8)
+    for side in (0, 1):
+        rows, cols = np.nonzero(mask == side)
+        some = np.linspace(0, len(rows) - 1, 40).astype(int)
+        sparse[rows[some], cols[some]] = side
+    return sparse
+
+
+def test_clicks_leave_the_rest_of_a_support_undecided(tmp_path):
+    """PANet pools what is marked: an undecided pixel's color is nothing to it, a decided one's is."""
+    model = models.build("panet", width=1 / 16, preprocessing="centered")
+    image, mask = toy_pictures.square(3, 64, 64)
+    rgb = jnp.zeros((1, 1, 64, 64, 3))
+    variables = jax.jit(model.init)(jax.random.key(0), rgb, rgb[..., 0], rgb)
+    geometry = Geometry(64, 64, 64, 64, (0.0, 0.0, 0.0), "ignore")
+    segmenter = Segmenter(model, variables, geometry, batch=1)
+    path = tmp_path / "clicks.png"
+    Image.fromarray(clicks(mask, 255)).save(path)
+    found = []
+    for given in (clicks(mask, 255), clicks(mask, -1), path, mask):
+        segmenter.set_support(image, given)
+        found.append(segmenter.predict(image)[0])
+    same(found[0], found[1], 0)
+    same(found[0], found[2], 0)
+    assert np.abs(found[0].probability - found[3].probability).max() > 1e-3
+
+
+def test_clicks_are_refused_by_a_method_that_needs_masks(toy_workdir):
+    image, mask = toy_pictures.square(3)
+    with pytest.raises(ValueError, match="undecided, and OSLSM needs whole masks"):
+        Segmenter.from_checkpoint(toy_workdir).set_support(image, clicks(mask, 255))
 
 
 def test_an_object_too_small_for_the_network_is_said_so(toy_workdir):

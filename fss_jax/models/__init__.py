@@ -40,6 +40,11 @@ METHODS: dict[str, type[nn.Module]] = {
 DENSE_ONLY = ("canet", "oslsm", "relation")
 
 
+def takes_undecided(model: nn.Module) -> bool:
+    """Whether a method leaves undecided pixels of a support's mask (-1) out."""
+    return not isinstance(model, tuple(METHODS[name] for name in DENSE_ONLY))
+
+
 def check_annotation(method: str, annotation: str) -> None:
     """Raises ValueError if the method cannot be shown such annotation (of `weak.KINDS`)."""
     if annotation not in weak.KINDS:
