@@ -18,8 +18,9 @@ import numpy as np
 from PIL import Image
 
 from data_builders.pictures import FORMATS
-from fss_jax import commands, label, labels, pictures, report
-from fss_jax.workbench import MAX_BYTES, MAX_PIXELS, ORDERS, Workbench, read_upload
+from fss_jax import commands, label, report
+from fss_jax.labelling import labels, pictures
+from fss_jax.labelling.workbench import MAX_BYTES, MAX_PIXELS, ORDERS, Workbench, read_upload
 
 SIDE = 800  # pixels that a picture is painted at
 THUMBNAIL = 480

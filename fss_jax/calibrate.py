@@ -20,8 +20,9 @@ import scipy.stats
 from tqdm import tqdm
 
 from fss_jax import bank as banks
-from fss_jax import calibration, commands, evaluation, metrics, report
-from fss_jax.calibration import Calibration, Curve
+from fss_jax import commands, evaluation, metrics, report
+from fss_jax.labelling import calibration
+from fss_jax.labelling.calibration import Calibration, Curve
 from fss_jax.runs import Run, open_run, provenance, provenance_line
 
 EPISODES = 500

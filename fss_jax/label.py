@@ -27,11 +27,12 @@ import numpy as np
 from tqdm import tqdm
 
 from data_builders.pairs import PICTURES
-from fss_jax import commands, supports
-from fss_jax.labels import FORMATS, Labels, read_small
-from fss_jax.manifest import Manifest
+from fss_jax import commands
+from fss_jax.labelling import supports
+from fss_jax.labelling.labels import FORMATS, Labels, read_small
+from fss_jax.labelling.manifest import Manifest
+from fss_jax.labelling.supports import Supports
 from fss_jax.predict import TILE, Segmenter
-from fss_jax.supports import Supports
 
 
 def find_images(folder: Path, without: Sequence[Path] = ()) -> list[str]:
@@ -198,7 +199,7 @@ def open_segmenter(workdir: Path | None, checkpoint: str = "best", **sizes: int)
 def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["refine"]:
-        from fss_jax import corrections
+        from fss_jax.labelling import corrections
 
         return corrections.main(argv[1:])
     flags = parser("python -m fss_jax.label", __doc__)

@@ -22,12 +22,13 @@ import scipy.special
 from PIL import Image
 
 from fss_jax import bank as banks
-from fss_jax import calibration, checkpoints, models, pictures, protocols, tiles, weak
+from fss_jax import checkpoints, models, protocols, weak
 from fss_jax.bank import Bank
-from fss_jax.calibration import Calibration
 from fss_jax.evaluation import Geometry
 from fss_jax.imaging import VOID
-from fss_jax.pictures import Source
+from fss_jax.labelling import calibration, pictures, tiles
+from fss_jax.labelling.calibration import Calibration
+from fss_jax.labelling.pictures import Source
 
 ONLY = "object"  # the name of a class that was given none
 TILE = 4096  # pixels

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from data_builders.coco_20i import rasterize
-from fss_jax.annotations import (
+from fss_jax.labelling.annotations import (
     ImageMasks,
     compress,
     read_coco,

@@ -9,8 +9,9 @@ import pytest
 import toy_pictures
 from sklearn.isotonic import IsotonicRegression
 
-from fss_jax import Segmenter, calibrate, calibration, label, shipped
-from fss_jax.calibration import Calibration, Curve
+from fss_jax import Segmenter, calibrate, label, shipped
+from fss_jax.labelling import calibration
+from fss_jax.labelling.calibration import Calibration, Curve
 
 
 def overconfident(seed, count=400):

@@ -10,8 +10,9 @@ import toy_pictures
 from PIL import Image
 
 from data_builders.masks import read_mask
-from fss_jax import Segmenter, corrections, label, supports, tiles
-from fss_jax.corrections import Example
+from fss_jax import Segmenter, label
+from fss_jax.labelling import corrections, supports, tiles
+from fss_jax.labelling.corrections import Example
 
 
 @pytest.fixture(autouse=True)

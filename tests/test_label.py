@@ -10,9 +10,10 @@ import toy_pictures
 from PIL import Image
 
 from data_builders.masks import read_mask
-from fss_jax import annotations, label, labels, supports, tiles
-from fss_jax.annotations import ImageMasks
-from fss_jax.manifest import Manifest
+from fss_jax import label
+from fss_jax.labelling import annotations, labels, supports, tiles
+from fss_jax.labelling.annotations import ImageMasks
+from fss_jax.labelling.manifest import Manifest
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +91,7 @@ def test_every_output_is_there_and_consistent(toy_workdir, place):
 
 
 def test_a_name_cannot_break_the_sheet(tmp_path):
-    from fss_jax import gallery
+    from fss_jax.labelling import gallery
 
     gallery.write(tmp_path / "x.html", "<b>", "&", [(None, "<script>x</script>", "<i>")])
     page = (tmp_path / "x.html").read_text()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from fss_jax.pictures import read_image, read_mask
+from fss_jax.labelling.pictures import read_image, read_mask
 
 RGB = hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3)))
 MASK = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9))

@@ -10,11 +10,12 @@ import pytest
 import toy_pictures
 from PIL import Image, ImageOps
 
-from fss_jax import Segmenter, evaluation, imaging, models, predict, tiles
+from fss_jax import Segmenter, evaluation, imaging, models, predict
 from fss_jax.bank import load_bank
 from fss_jax.devices import local_devices
 from fss_jax.episodes import Records
 from fss_jax.evaluation import Geometry
+from fss_jax.labelling import tiles
 from fss_jax.runs import open_run
 
 

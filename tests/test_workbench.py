@@ -12,8 +12,9 @@ import toy_pictures
 from PIL import Image
 
 from data_builders.masks import read_mask
-from fss_jax import Segmenter, app, workbench
-from fss_jax.workbench import Workbench
+from fss_jax import Segmenter, app
+from fss_jax.labelling import workbench
+from fss_jax.labelling.workbench import Workbench
 
 
 def bomb(path, side=30_000):

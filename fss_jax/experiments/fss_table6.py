@@ -11,9 +11,9 @@ from PIL import Image
 
 from fss_jax import datasets, label, report, runs
 from fss_jax.experiments.runner import Experiment, Part, Training
-from fss_jax.labels import Labels
-from fss_jax.manifest import Manifest
-from fss_jax.pictures import read_image, read_mask
+from fss_jax.labelling.labels import Labels
+from fss_jax.labelling.manifest import Manifest
+from fss_jax.labelling.pictures import read_image, read_mask
 from fss_jax.predict import Segmenter
 
 SHARES = (0.95, 0.9, 0.8, 0.7)

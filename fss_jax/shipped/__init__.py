@@ -14,8 +14,8 @@ import numpy as np
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from fss_jax import calibration
-from fss_jax.calibration import Calibration
+from fss_jax.labelling import calibration
+from fss_jax.labelling.calibration import Calibration
 
 FOLDER = Path(__file__).parent
 

@@ -4,7 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-from fss_jax import calibration, checkpoints, commands, report, shipped
+from fss_jax import checkpoints, commands, report, shipped
+from fss_jax.labelling import calibration
 
 
 def main(argv: list[str] | None = None) -> None:

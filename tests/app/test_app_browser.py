@@ -19,7 +19,8 @@ sync_api = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("gradio")
 
 from data_builders.masks import read_mask  # noqa: E402
-from fss_jax import Segmenter, annotations  # noqa: E402
+from fss_jax import Segmenter  # noqa: E402
+from fss_jax.labelling import annotations  # noqa: E402
 
 pytestmark = pytest.mark.app
 

@@ -12,9 +12,10 @@ import numpy as np
 from PIL import Image
 
 from data_builders import masks
-from fss_jax import annotations, gallery, pictures, report
-from fss_jax.annotations import ImageMasks
-from fss_jax.manifest import Manifest
+from fss_jax import report
+from fss_jax.labelling import annotations, gallery, pictures
+from fss_jax.labelling.annotations import ImageMasks
+from fss_jax.labelling.manifest import Manifest
 from fss_jax.predict import Prediction
 
 OVERLAY_SIDE = 1600  # pixels

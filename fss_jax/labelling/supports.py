@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from data_builders import pairs
-from fss_jax import annotations
+from fss_jax.labelling import annotations
 
 Supports = dict[str, tuple[list[Path], list[Path | np.ndarray]]]
 

@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fss_jax import commands, label, pictures, report
-from fss_jax.labels import Labels
+from fss_jax import commands, label, report
+from fss_jax.labelling import pictures
+from fss_jax.labelling.labels import Labels
+from fss_jax.labelling.supports import Supports
 from fss_jax.predict import Segmenter
-from fss_jax.supports import Supports
 
 SIDE = 512  # pixels that images are ranked at
 JURY = 8  # supports that are asked one by one whether they agree

@@ -19,9 +19,10 @@ from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from data_builders import pairs
-from fss_jax import label, labels, pictures, report, supports
-from fss_jax.labels import CORRECTED, Labels
-from fss_jax.manifest import Manifest
+from fss_jax import label, report
+from fss_jax.labelling import labels, pictures, supports
+from fss_jax.labelling.labels import CORRECTED, Labels
+from fss_jax.labelling.manifest import Manifest
 from fss_jax.predict import Segmenter
 
 MAX_BYTES = 50 * 2**20  # of an uploaded file
