@@ -4,6 +4,7 @@ SMALL is the methods that learn from episodes under that table's protocol, on fs
 number of episodes for each, seen at 64 pixels and scored at 224.
 """
 
+from fss_jax.experiments import fss_table2
 from fss_jax.experiments.runner import Experiment, Scoring, Training
 
 PUBLISHED = {  # FSS-1000 Table 3, mIoU in percent: (1 shot, 5 shots)
@@ -50,7 +51,7 @@ EXPERIMENT = Experiment(
     ),
 )
 
-GLYPHS = {
+GLYPHS = {  # as many episodes as fss_table2's small relation networks
     "dataset": "fss_glyphs/full",
     "canvas": 224,
     "support_size": 64,
@@ -58,48 +59,48 @@ GLYPHS = {
     "shots": 1,
     "queries": 1,
     "batch": 16,
-    "steps": 240,
-    "warmup": 24,
-    "eval_every": 120,
+    "steps": 500,
+    "warmup": 50,
+    "eval_every": 250,
     "log_every": 20,
     "val_episodes": 100,
     "val_protocol": "fss_random",
 }
-RELATION = {"model.batch_norm": "running", "model.momentum": 0.9}
-SMALL_METHODS = {
-    "OSLSM": ("quickstart", {}),
-    "FSS-1000, paper's form": ("relation_small", {"model.form": "paper", **RELATION}),
-    "FSS-1000, released form": ("relation_small", RELATION),
-    "Guided networks": ("guided_small", {}),
-    "PANet": ("panet_small", {}),
-    "CANet": ("canet_small", {}),
+
+
+def _glyphs(config: str) -> tuple[Training, Training]:
+    """One training for both numbers of shots."""
+    return (Training(f"glyphs_{config}", config, GLYPHS),) * 2
+
+
+def _relation(form: str) -> tuple[Training, ...]:
+    return tuple(fss_table2.small_training(form, shots=shots) for shots in SHOTS)
+
+
+SMALL_TRAININGS = {
+    "FSS-1000, paper's form": _relation("paper"),
+    "FSS-1000, released form": _relation("release"),
+    "OSLSM": _glyphs("quickstart"),
+    "Guided networks": _glyphs("guided_small"),
+    "PANet": _glyphs("panet_small"),
+    "CANet": _glyphs("canet_small"),
 }
-
-
-def _name(row: str) -> str:
-    return "glyphs_" + row.lower().replace(", ", "_").replace("'", "").replace(" ", "_")
-
-
 SMALL = Experiment(
     title="Methods that learn from episodes, on fss_glyphs/full",
     notes="**Not FSS-1000**: rendered glyphs, 240 test classes, small networks from scratch, which see "
     "64 pixels; protocol fss1000_paper (first images support, next five queries, scored at 224 "
-    "pixels, mean IoU per image). Each method was trained on 3840 1-shot episodes; the 5-shot "
-    "column scores the same weights. The released FSS-1000 form sums over shots and is published "
-    "as a model for each number of them.",
-    trainings=tuple(
-        Training(_name(row), config, {**GLYPHS, **changes})
-        for row, (config, changes) in SMALL_METHODS.items()
-    ),
+    "pixels, mean IoU per image). Each was trained on 8,000 episodes: FSS-1000's networks with the "
+    "number of shots of their column and five queries an episode, the others with one of each.",
+    trainings=tuple({t.name: t for both in SMALL_TRAININGS.values() for t in both}.values()),
     scorings=tuple(
         Scoring(
             row,
             f"glyphs {shots}-shot",
-            _name(row),
+            training.name,
             None,
             {"protocol": "fss1000_paper", "shots": shots},
         )
-        for row in SMALL_METHODS
-        for shots in SHOTS
+        for row, trainings in SMALL_TRAININGS.items()
+        for shots, training in zip(SHOTS, trainings, strict=True)
     ),
 )

@@ -1,6 +1,7 @@
 """Trains and scores what a published table needs, each part once, and writes ours beside it."""
 
 import dataclasses
+import hashlib
 import importlib
 import json
 import logging
@@ -72,7 +73,16 @@ class Scoring:
 
     @property
     def file(self) -> str:
-        return f"{self.row} {self.column}".lower().replace("/", "_").replace(" ", "_") + ".json"
+        """Where its score is kept; experiments of one workdir share what is scored alike."""
+        scored = (
+            self.training,
+            self.config,
+            sorted(self.changes.items()),
+            sorted(self.settings.items()),
+        )
+        digest = hashlib.sha256(repr(scored).encode()).hexdigest()[:8]
+        name = f"{self.row} {self.column}".lower().replace("/", "_").replace(" ", "_")
+        return f"{name}_{digest}.json"
 
     def get_config(self, data_dir: str | Path, workdir: Path) -> ConfigDict | None:
         """The untrained method's config, its weights being the training's; None if it was trained."""
@@ -152,7 +162,7 @@ def train_until(part: Training, config: ConfigDict, folder: Path) -> None:
 def run(name: str, experiment: Experiment, data_dir: str | Path, workdir: Path) -> str:
     """Runs what is missing of an experiment and writes WORKDIR/NAME.md; returns its text.
 
-    Trainings lie in WORKDIR/TRAINING, scores in WORKDIR/scores/NAME. The parts' text follows the table.
+    Trainings lie in WORKDIR/TRAINING, scores in WORKDIR/scores. The parts' text follows the table.
 
     Raises:
       ValueError, FileNotFoundError: data or weights that are not there; one line each.
@@ -168,7 +178,7 @@ def run(name: str, experiment: Experiment, data_dir: str | Path, workdir: Path) 
 
     scores = []
     for scoring in experiment.scorings:
-        path = workdir / "scores" / name / scoring.file
+        path = workdir / "scores" / scoring.file
         step = 0
         if scoring.training:  # just before it is scored, so that a stopped run has whole rows
             ensure(scoring.training)
