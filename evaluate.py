@@ -70,8 +70,10 @@ def main() -> None:
             items_file=ITEMS.value and Path(ITEMS.value),
             checkpoint=CHECKPOINT.value,
             canvas=CANVAS.value,
+            device_count=DEVICES.value,
         )
-        print(pair_results.table(pairs))
+        if devices.is_lead():
+            print(pair_results.table(pairs))
         return
     settings = {
         "shots": SHOTS.value,

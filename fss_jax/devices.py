@@ -81,6 +81,11 @@ def join_rows(rows: np.ndarray) -> np.ndarray:
     return multihost_utils.process_allgather(rows).reshape(-1, *rows.shape[1:])
 
 
+def sum_over_processes(counts: np.ndarray) -> np.ndarray:
+    """The sum of the processes' arrays of counts, each below 2**31; int64."""
+    return join_rows(counts[None].astype(np.int32)).astype(np.int64).sum(0)
+
+
 @functools.cache
 def _sharding(devices: tuple[jax.Device, ...]) -> NamedSharding:
     return NamedSharding(Mesh(np.asarray(devices), (AXIS,)), PartitionSpec(AXIS))

@@ -6,9 +6,11 @@ shots every set of K supports is scored, where a class has few images: FSS-1000'
 five a query. A method's `merge` makes their tasks of one-shot tasks.
 """
 
+import collections
 import dataclasses
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -19,6 +21,7 @@ from tqdm import tqdm
 
 from fss_jax.bank import Bank
 from fss_jax.datasets import Split
+from fss_jax.devices import is_lead, local_devices, sum_over_processes
 from fss_jax.evaluation import Geometry
 from fss_jax.metrics import confusion, iou
 
@@ -61,13 +64,18 @@ def score_pairs(
     split: Split,
     geometry: Geometry,
     shots: int = 1,
+    devices: Sequence[jax.Device] = (),
 ) -> list[ClassPairs]:
     """Confusion counts of every query and support set of different items of a class.
 
+    The queries of a class are dealt to the processes, and within each to its devices; all processes
+    know all counts in the end.
+
     Args:
-      bank: of the split, on one device.
+      bank: of the split.
       geometry: with a score size and void rule, as for sampled episodes.
       shots: more than one needs a method that has `merge`.
+      devices: of this process; the first, if none is given.
     """
 
     @jax.jit
@@ -97,23 +105,40 @@ def score_pairs(
         )
         return confusion(logits > 0, *truth)[:, 0]
 
+    devices = list(devices) or local_devices()[:1]
+    placed = [jax.device_put((variables, bank), device) for device in devices]
     class_of = np.asarray([class_id for _, class_id in split.items])
     classes = [np.flatnonzero(class_of == c).astype(np.int32) for c in np.unique(class_of)]
     total = sum(len(items) * math.comb(len(items) - 1, shots) for items in classes)
     pairs = []
-    with tqdm(total=total, desc="every pair" if shots == 1 else "every set", unit="pair") as bar:
+    title = "every pair" if shots == 1 else "every set"
+    with tqdm(total=total, desc=title, unit="pair", disable=not is_lead()) as bar:
         for items in classes:
             chunks = [items[i : i + CHUNK] for i in range(0, len(items), CHUNK)]
-            tasks = [condition(variables, bank, chunk) for chunk in chunks]
+            tasks = [condition(*placed[0], chunk) for chunk in chunks]
             tasks = jax.tree.map(lambda *parts: jnp.concatenate(parts), *tasks)
+            known = [jax.device_put(tasks, device) for device in devices]
             members = support_sets(len(items), shots)
-            counts = np.empty((*members.shape[:2], 4), np.int64)
-            for query, item in enumerate(items):
-                for start in range(0, members.shape[1], CHUNK):
-                    some = members[query, start : start + CHUNK]
-                    found = compare(variables, bank, tasks, some, item)
-                    counts[query, start : start + CHUNK] = np.asarray(found)
-                    bar.update(len(some))
+            counts = np.zeros((*members.shape[:2], 4), np.int64)
+            waiting = collections.deque()  # a call for each device, and one that it goes on with
+
+            def collect(waiting=waiting, counts=counts):
+                query, start, found = waiting.popleft()
+                counts[query, start : start + len(found)] = np.asarray(found)
+                bar.update(len(found) * jax.process_count())
+
+            mine = range(jax.process_index(), len(items), jax.process_count())
+            calls = itertools.product(mine, range(0, members.shape[1], CHUNK))
+            for number, (query, start) in enumerate(calls):
+                turn = number % len(devices)
+                some = members[query, start : start + CHUNK]
+                found = compare(*placed[turn], known[turn], some, items[query])
+                waiting.append((query, start, found))
+                if len(waiting) > 2 * len(devices):
+                    collect()
+            while waiting:
+                collect()
+            counts = sum_over_processes(counts)
             pairs.append(ClassPairs(int(class_of[items[0]]), items, members, counts))
     return pairs
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from fss_jax import bank as banks
 from fss_jax import evaluation, exhaustive, report
+from fss_jax.devices import is_lead, local_devices
 from fss_jax.episodes import Records
 from fss_jax.exhaustive import ClassPairs
 from fss_jax.metrics import iou
@@ -19,11 +20,12 @@ LIST_EPISODES = 1000  # of the sampled lists that the result is compared with
 SHOWN_CLASSES = 6
 
 
-def evaluate(workdir: str | Path, shots: int = 1, **where: Any) -> dict:
+def evaluate(workdir: str | Path, shots: int = 1, *, device_count: int = 0, **where: Any) -> dict:
     """Scores all pairs of a checkpoint's test items: WORKDIR/results/exhaustive_Kshot.{json,md,png}.
 
     Args:
       shots: with more than one, every set of so many supports is scored.
+      device_count: of each process; 0 = all.
       where: as for `runs.open_run`; sizes, void and metric are the protocol's.
 
     Returns:
@@ -35,9 +37,12 @@ def evaluate(workdir: str | Path, shots: int = 1, **where: Any) -> dict:
     """
     run = open_run(workdir, **where)
     check(run, shots)
-    bank = jax.device_put(banks.load_bank(run.data, run.config.canvas))
+    bank = banks.load_bank(run.data, run.config.canvas)
+    devices = local_devices(device_count)
     before = time.perf_counter()
-    pairs = exhaustive.score_pairs(run.model, run.variables, bank, run.data, run.geometry, shots)
+    pairs = exhaustive.score_pairs(
+        run.model, run.variables, bank, run.data, run.geometry, shots, devices
+    )
     seconds = time.perf_counter() - before
     metric = run.protocol.metric
     count = sum(p.counts.shape[0] * p.counts.shape[1] for p in pairs)
@@ -62,6 +67,8 @@ def evaluate(workdir: str | Path, shots: int = 1, **where: Any) -> dict:
         "seconds": seconds,
         "pairs_per_second": count / seconds,
     }
+    if not is_lead():  # it alone writes
+        return result
     stem = run.result(f"exhaustive_{shots}shot")
     report.write_json(stem.with_suffix(".json"), result)
     report.write_text(stem.with_suffix(".md"), table(result))

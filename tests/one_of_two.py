@@ -7,7 +7,7 @@ import sys
 
 import toy
 
-from fss_jax import commands, results, training
+from fss_jax import commands, pair_results, results, training
 from fss_jax.devices import join_cluster
 
 if __name__ == "__main__":
@@ -19,3 +19,4 @@ if __name__ == "__main__":
     config.steps, config.log_every = 1_000_000, 1
     training.train(config, workdir)
     results.evaluate(workdir, checkpoint="latest", episodes=10, trivial=False)
+    pair_results.evaluate(workdir, checkpoint="latest")

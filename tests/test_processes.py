@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import toy
 
-from fss_jax import checkpoints, devices, results, training
+from fss_jax import checkpoints, devices, pair_results, results, training
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -104,7 +104,7 @@ def test_one_that_is_told_to_stop_stops_both_with_one_whole_checkpoint(together)
 
 @pytest.mark.slow
 def test_they_count_what_one_process_counts(together):
-    (path,) = (together / "results").glob("*.json")
+    (path,) = (together / "results").glob("uniform_*.json")
     found = json.loads(path.read_text())
     assert found["device"].startswith("2 x")
     expected = results.evaluate(
@@ -112,6 +112,15 @@ def test_they_count_what_one_process_counts(together):
     )
     assert found["episodes"] == expected["episodes"] == 10
     assert found["records_sha256"] == expected["records_sha256"]
+    assert found["per_class"] == expected["per_class"]
+
+
+@pytest.mark.slow
+def test_they_score_the_pairs_that_one_process_scores(together):
+    found = json.loads((together / "results" / "exhaustive_1shot.json").read_text())
+    assert found["device"].startswith("2 x")
+    expected = pair_results.evaluate(together, checkpoint="latest", device_count=1)
+    assert found["pairs"] == expected["pairs"] > 10
     assert found["per_class"] == expected["per_class"]
 
 

@@ -12,7 +12,7 @@ from fss_jax.configs import pascal_squeezenet
 def get_config() -> ConfigDict:
     c = pascal_squeezenet.get_config()
     c.method = "siamese"
-    c.support_size = c.query_size
+    c.support_size = c.query_size = 160  # pairs of cells grow with the fourth power
     del c.model.logit_scale
     c.init_skip = "conv10"
     c.loss = "pairs"
