@@ -224,7 +224,12 @@ def draw(path: Path, rows: list[list[Panel]]) -> None:
             tinted = (report.spotlight if panel.lit else report.overlay)(rgb, mask, panel.color)
             left, top = gap + c * (TILE + gap), gap + r * (TILE + line + gap)
             sheet.paste(Image.fromarray(tinted), (left, top))
-            pen.text((left, top + TILE + 2), panel.note, fill="black", font=font)
+            note = panel.note
+            while (
+                font.getlength(note) > TILE
+            ):  # a class's long name ends in what tells it from others
+                note = f"…{note.lstrip('…')[1:]}"
+            pen.text((left, top + TILE + 2), note, fill="black", font=font)
     with report.atomic(path) as temporary:
         sheet.save(temporary, "PNG")
 
