@@ -19,6 +19,7 @@ from PIL import Image
 
 from data_builders.pictures import FORMATS
 from fss_jax import commands, label, report
+from fss_jax.imaging import VOID
 from fss_jax.labelling import labels, pictures
 from fss_jax.labelling.workbench import MAX_BYTES, MAX_PIXELS, ORDERS, Workbench, read_upload
 
@@ -80,11 +81,11 @@ def build(bench: Workbench) -> Any:
             raise ValueError("the mask has another size than its picture")
         return canvas(rgb, mask), mask
 
-    def add_example(drawn, rgb, mask):
+    def add_example(drawn, rgb, mask, sparse):
         if rgb is None:
             raise ValueError("upload a picture of the object first")
         start = np.zeros(rgb.shape[:2], bool) if mask is None else mask
-        bench.add_example(rgb, painted(drawn, start))
+        bench.add_example(rgb, strokes(drawn, rgb.shape[:2]) if sparse else painted(drawn, start))
         return None, None, None, None, None, bench.examples()
 
     def remove_examples():
@@ -135,6 +136,10 @@ def build(bench: Workbench) -> Any:
                     label="or its mask, if you have one", file_types=["image"], height=120,
                     elem_id="mask-file",
                 )  # fmt: skip
+                sparse = gr.Checkbox(
+                    label="A few strokes of both colors are enough: the rest is undecided",
+                    visible=bench.segmenter.takes_undecided, elem_id="sparse",
+                )  # fmt: skip
                 add = gr.Button("Add to the examples", variant="primary")
             with gr.Column():
                 examples = gr.Gallery(
@@ -170,7 +175,7 @@ def build(bench: Workbench) -> Any:
         example_file.change(guarded(open_example), example_file, [paint, original, given], **hidden)
         mask_file.upload(guarded(open_mask), [mask_file, original], [paint, given], **hidden)
         cleared = [paint, original, given, example_file, mask_file, examples]
-        add.click(guarded(add_example), [paint, original, given], cleared, **hidden)
+        add.click(guarded(add_example), [paint, original, given, sparse], cleared, **hidden)
         remove.click(guarded(remove_examples), None, examples, **hidden)
         predicted = [overlays, names, files, folder, told]
         for button in (find, again):
@@ -201,6 +206,12 @@ def canvas(rgb: np.ndarray, mask: np.ndarray | None = None) -> dict:
         shrunk = Image.fromarray(mask).resize(small.size, Image.Resampling.NEAREST)
         shown = report.overlay(shown, np.asarray(shrunk), OBJECT)
     return {"background": shown, "layers": [], "composite": None}
+
+
+def strokes(drawn: dict | None, shape: tuple[int, int]) -> np.ndarray:
+    """What an editor's strokes decide, uint8 [h, w]: 1 object, 0 not, 255 wherever there is none."""
+    nowhere, everywhere = (painted(drawn, np.full(shape, start)) for start in (False, True))
+    return np.where(nowhere == everywhere, nowhere, VOID).astype(np.uint8)
 
 
 def painted(drawn: dict | None, mask: np.ndarray) -> np.ndarray:

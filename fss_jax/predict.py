@@ -207,6 +207,11 @@ class Segmenter:
         return self._calibration.expected_iou(confidence, self._supports[name])
 
     @property
+    def takes_undecided(self) -> bool:
+        """Whether clicks and strokes are enough of a support's mask."""
+        return models.takes_undecided(self._model)
+
+    @property
     def classes(self) -> tuple[str, ...]:
         return tuple(self._tasks)
 
@@ -301,7 +306,7 @@ class Segmenter:
             if not (label == 1).any():
                 raise ValueError(f"{what} is empty: no pixel is the object")
             share = np.mean(label == VOID)
-            if share > 0.5 and not models.takes_undecided(self._model):
+            if share > 0.5 and not self.takes_undecided:
                 raise ValueError(
                     f"{what} leaves {share:.0%} undecided, and {type(self._model).__name__} needs whole "
                     "masks: fill it, or use a method that takes clicks and scribbles (PANet, guided)"

@@ -135,6 +135,23 @@ def test_red_strokes_add_to_a_mask_and_blue_ones_take_away():
         np.testing.assert_array_equal(app.painted(nothing, mask), mask)
 
 
+def test_strokes_decide_what_they_cover_and_nothing_else(bench):
+    layer = np.zeros((20, 30, 4), np.uint8)
+    layer[2:5, 3:9] = (*app.OBJECT, 255)
+    layer[10:12, 3:9] = (*app.NOTHING, 255)
+    drawn = app.strokes({"layers": [layer]}, (20, 30))
+    assert (drawn[2:5, 3:9] == 1).all() and (drawn[10:12, 3:9] == 0).all()
+    assert (drawn == 255).sum() == 20 * 30 - 18 - 12
+    assert (app.strokes(None, (4, 4)) == 255).all()
+    with pytest.raises(ValueError, match="mask is empty"):
+        bench.add_example(np.zeros((20, 30, 3), np.uint8), np.where(drawn == 1, 255, drawn))
+    bench.add_example(np.zeros((20, 30, 3), np.uint8), drawn)
+    ((picture, name),) = bench.examples()
+    assert picture.shape == (20, 30, 3) and name == "1"
+    with pytest.raises(ValueError, match="undecided, and OSLSM needs whole masks"):
+        bench.predict()  # no image is needed to say so
+
+
 def test_a_stroke_on_a_small_picture_changes_only_what_it_covers_of_the_large_mask():
     fine = np.indices((1000, 2000)).sum(0) % 2 == 0
     value = app.canvas(np.zeros((1000, 2000, 3), np.uint8), fine)

@@ -61,13 +61,20 @@ class Workbench:
             result.append((drawn, path.stem))
         return result
 
-    def add_example(self, rgb: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "H W"]) -> None:
+    def add_example(
+        self,
+        rgb: UInt8[np.ndarray, "h w 3"],
+        mask: Bool[np.ndarray, "H W"] | UInt8[np.ndarray, "H W"],
+    ) -> None:
         """Adds an example; a mask of another size is stretched to the image's.
+
+        Args:
+          mask: bool, or a label map (1 object, 0 background, 255 undecided).
 
         Raises:
           ValueError: an empty mask, or EXAMPLES there already.
         """
-        if not mask.any():
+        if not (mask == 1).any():
             raise ValueError("the mask is empty: paint over the object, or upload a mask")
         taken = [int(p.stem) for p in pairs.pictures(self._support / "image") if p.stem.isdigit()]
         if len(taken) >= EXAMPLES:
