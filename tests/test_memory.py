@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import reference_layers
 import toy
 
 from fss_jax import memory, models, training
+from fss_jax.models.resnet import ResNet
 
 
 def value_and_gradient(remat, side=16):
@@ -39,6 +41,33 @@ def test_a_recomputed_gradient_is_the_gradient():
     assert jax.tree.structure(found[0]) == jax.tree.structure(found[1])
     for a, b in zip(*map(jax.tree.leaves, found), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-5 * (1 + np.abs(a).max()))
+
+
+@pytest.mark.parametrize("name", ["resnet", pytest.param("relation", marks=pytest.mark.slow)])
+def test_normalized_networks_recompute_their_gradient_too(name):
+    """BatchNorm's statistics are computed twice, and stored once."""
+    rng = np.random.default_rng(0)
+    image = jnp.asarray(rng.uniform(0, 1, (1, 2, 32, 32, 3)), jnp.float32)
+    found = []
+    for remat in (False, True):
+        if name == "resnet":
+            model, inputs = ResNet(50, width=1 / 16, stages=1, remat=remat), (image,)
+        else:
+            model = models.build("relation", width=1 / 64, batch_norm="running", remat=remat)
+            inputs = (255 * image, (image[..., 0] > 0.5).astype(jnp.float32), 255 * image)
+        shapes = jax.eval_shape(model.init, jax.random.key(0), *inputs)
+        variables = reference_layers.random_variables(shapes)
+        params = variables.pop("params")
+
+        def loss(params, model=model, inputs=inputs, variables=variables):
+            out, updated = model.apply(
+                {"params": params, **variables}, *inputs, train=True, mutable=["batch_stats"]
+            )
+            return sum(jnp.square(x).mean() for x in jax.tree.leaves(out)), updated
+
+        found.append(jax.jit(jax.value_and_grad(loss, has_aux=True))(params))
+    for a, b in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-4 * (1 + np.abs(a).max()))
 
 
 def test_recomputing_needs_less():

@@ -28,16 +28,17 @@ def scaled(channels: int, width: float) -> int:
     return max(8, round(width * channels))
 
 
-def recomputed(target: Any, remat: bool) -> Any:
-    """A module class, or a function of a module, whose gradient keeps its inputs and computes again.
+def recomputed(function: Callable, remat: bool) -> Callable:
+    """A function of (module, x) whose gradient keeps x and computes again.
 
-    Sums over devices are kept: they are small, and a second round of messages is not.
+    What is no array, such as `train`, must be bound to it before: arguments are traced. Sums over
+    devices are kept: they are small, and a second round of messages is not.
     """
 
     def kept(primitive, *_, **__) -> bool:
         return primitive.name.startswith("psum")
 
-    return nn.remat(target, policy=kept, static_argnums=()) if remat else target
+    return nn.remat(function, policy=kept) if remat else function
 
 
 class BatchNorm(nn.Module):

@@ -21,6 +21,7 @@ batch, at test too. `batch_norm` says whose batch that is:
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -94,6 +95,8 @@ class RelationNetwork(nn.Module):
       preprocessing: a name in imaging.PREPROCESSING.
       axis_name: pmap axis over which training statistics are averaged (see layers.BatchNorm).
       dtype: compute type.
+      remat: whether the gradient computes each block of VGG-16 and ResNet-101, and each layer of
+        relation and decoder, again instead of keeping its activations.
 
     Raises:
       ValueError: unknown backbone, form or source; sizes that are no multiples of 32; support and
@@ -130,17 +133,17 @@ class RelationNetwork(nn.Module):
         if self.backbone == "vgg16":
             self.encoder = VGG(width=self.width, norm="batch", hidden=0, remat=self.remat, **shared)
         elif self.backbone == "resnet101":
-            self.encoder = ResNet(101, width=self.width, stride_first=keras, **shared)
+            self.encoder = ResNet(
+                101, width=self.width, stride_first=keras, remat=self.remat, **shared
+            )
         else:
             self.encoder = InceptionV3(
                 width=self.width, padded=True, count_border=not keras, **shared
             )
 
-        layer = recomputed(ConvNorm, self.remat)
-
         def block(channels, kernel):
             return [
-                layer(scaled(c, self.width), kernel, momentum=self.momentum, **shared)
+                ConvNorm(scaled(c, self.width), kernel, momentum=self.momentum, **shared)
                 for c in channels
             ]
 
@@ -193,10 +196,9 @@ class RelationNetwork(nn.Module):
                 f"images of {support[0]}x{support[1]}: warp both to one size"
             )
         x = _join(task["feature"], feature)
-        for layer in self.relation:
-            x = layer(x, train=train)
+        x = self._layers(lambda net: net.relation, x, train)
         support_skips = list(task["skips"])
-        for block, skip in zip(self.decoder, skips, strict=True):
+        for number, skip in enumerate(skips):
             if self.form == "paper":
                 x = nearest_x2(x)
             else:
@@ -205,8 +207,7 @@ class RelationNetwork(nn.Module):
                 if support_skips:
                     skip = _join(support_skips.pop(0), skip)
                 x = jnp.concatenate([x, skip], -1)
-            for layer in block:
-                x = layer(x, train=train)
+            x = self._layers(lambda net, number=number: net.decoder[number], x, train)
         return self.score(x)[..., 0].astype(jnp.float32)
 
     def __call__(
@@ -219,6 +220,18 @@ class RelationNetwork(nn.Module):
     ) -> Float[Array, "b q H W"]:
         task = self.condition(support_image, support_mask, train=train)
         return self.segment(task, query_image, train=train)
+
+    def _layers(
+        self, block: Callable[[nn.Module], list[nn.Module]], x: Array, train: bool
+    ) -> Array:
+        """x through a block's layers."""
+        for index in range(len(block(self))):
+
+            def layer(net, x, index=index):
+                return block(net)[index](x, train=train)
+
+            x = recomputed(layer, self.remat)(self, x)
+        return x
 
     def _encode(self, image: Array, mask: Array, train: bool) -> tuple[Array, list[Array | None]]:
         """The deepest map and the maps for the decoder's skips, all [b, n, ...]."""

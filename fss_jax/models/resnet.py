@@ -1,5 +1,6 @@
 """ResNet-50 and ResNet-101 (He et al., CVPR 2016), with torchvision's names."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -91,16 +92,21 @@ class ResNet(nn.Module):
         x = max_pool(x, 3, 2, padding=1)
         for stage in range(self.stages):
             for block in range(STAGES[self.depth][stage]):
-                x = recomputed(Bottleneck, self.remat)(
-                    channels=scaled(CHANNELS[stage], self.width),
-                    out_channels=scaled(4 * CHANNELS[stage], self.width),
-                    stride=self.strides[stage] if block == 0 else 1,
-                    dilation=self.dilations[stage],
-                    stride_first=self.stride_first,
-                    batch_norm=self.batch_norm,
-                    axis_name=self.axis_name,
-                    dtype=self.dtype,
-                    name=f"layer{stage + 1}_{block}",
-                )(x, train=train)
+                run = functools.partial(ResNet._block, stage=stage, block=block, train=train)
+                x = recomputed(run, self.remat)(self, x)
             features[f"layer{stage + 1}"] = x
         return x, features
+
+    def _block(self, x: Array, *, stage: int, block: int, train: bool) -> Array:
+        bottleneck = Bottleneck(
+            channels=scaled(CHANNELS[stage], self.width),
+            out_channels=scaled(4 * CHANNELS[stage], self.width),
+            stride=self.strides[stage] if block == 0 else 1,
+            dilation=self.dilations[stage],
+            stride_first=self.stride_first,
+            batch_norm=self.batch_norm,
+            axis_name=self.axis_name,
+            dtype=self.dtype,
+            name=f"layer{stage + 1}_{block}",
+        )
+        return bottleneck(x, train=train)
