@@ -27,6 +27,7 @@ from fss_jax.episodes import Records, records_sha256
 from fss_jax.runs import Run, open_run, provenance, provenance_line
 
 SHOWN = 6
+DOTS = {1: (0, 255, 0), 0: (0, 255, 255)}  # the color of a click on the object, and beside it
 
 
 def next_click(prediction: np.ndarray, truth: np.ndarray) -> tuple[int, int] | None:
@@ -157,28 +158,21 @@ def table(result: dict) -> str:
 
 
 def _picture(path: Path, shown: list[tuple[Episode, np.ndarray, list[np.ndarray]]]) -> None:
-    """A row an episode: truth, the answer without clicks, and with all of them drawn in."""
-    plt = report.plt
-    figure, axes = plt.subplots(
-        len(shown), 3, figsize=(6.6, 2.3 * len(shown)), layout="constrained", squeeze=False
-    )
-    for row, (episode, annotation, answers) in zip(axes, shown, strict=True):
+    """A row an episode: truth, the answer without clicks, and with all of them, drawn in."""
+    rows = []
+    for episode, annotation, answers in shown:
         image, truth = episode.query_image[0, 0], episode.query_mask[0, 0]
-        panels = [("truth", truth > 0, report.TRUTH_COLOR)]
+        row = [("truth", report.overlay(image, truth > 0, report.TRUTH_COLOR))]
         for number in (0, len(answers) - 1):
             counts = metrics.confusion(answers[number], truth, episode.query_valid[0, 0])
             title = f"{number} clicks, IoU {metrics.iou(np.asarray(counts)):.2f}"
-            panels.append((title, answers[number], report.PREDICTION_COLOR))
-        for axis, (title, mask, color) in zip(row, panels, strict=True):
-            axis.imshow(report.overlay(image, mask, color))
-            axis.set_title(title, fontsize=9)
-            axis.axis("off")
-        for value, color in ((1, "lime"), (0, "cyan")):
-            rows, cols = np.nonzero(annotation == value)
-            row[-1].scatter(cols, rows, s=18, c=color, edgecolors="black", linewidths=0.6)
-    with report.atomic(path) as temporary:
-        figure.savefig(temporary, dpi=110)
-    plt.close(figure)
+            row.append((title, report.overlay(image, answers[number], report.PREDICTION_COLOR)))
+        drawn, reach = row[-1][1], max(1, len(image) // 80)
+        for value, color in DOTS.items():
+            for i, j in np.argwhere(annotation == value):
+                drawn[max(0, i - reach) : i + reach + 1, max(0, j - reach) : j + reach + 1] = color
+        rows.append(row)
+    report.panels(path, rows)
 
 
 def write(run: Run, shots: int, episodes: int, clicks: int) -> dict:

@@ -123,33 +123,24 @@ def _picture(path: Path, run: Run, result: dict, history: list[Round]) -> None:
     position = {run.data.items[item][0]: i for i, item in enumerate(members)}
     before = {name: entry["before"] for name, entry in result["per_image"].items()}
     shown = sorted(before, key=before.get)[:SHOWN]
-    plt = report.plt
-    figure, axes = plt.subplots(
-        len(shown), 3, figsize=(6.6, 2.3 * len(shown)), layout="constrained", squeeze=False
-    )
-    for row, name in zip(axes, shown, strict=True):
+    rows = []
+    for name in shown:
         i = position[name]
         image, label = run.data.read(int(run.data.item_image[members[i]]))
         truth = label == run.data.item_value[members[i]]
-        panels = [("truth", truth, report.TRUTH_COLOR)]
+        panels = [(f"{name}, truth", truth, report.TRUTH_COLOR)]
         for what, state in (("before", history[0]), ("after", history[-1])):
             height, width = truth.shape
             answer = state.logits[i] > 0
             if not run.geometry.score_size:  # on the canvas, in its top-left corner
                 scale = min(1.0, run.config.canvas / max(height, width))
                 answer = answer[: round(height * scale), : round(width * scale)]
-            rows = np.arange(height) * answer.shape[0] // height
-            columns = np.arange(width) * answer.shape[1] // width
-            stretched = answer[np.ix_(rows, columns)]
+            down = np.arange(height) * answer.shape[0] // height
+            across = np.arange(width) * answer.shape[1] // width
+            stretched = answer[np.ix_(down, across)]
             panels.append((f"{what}, IoU {state.ious[i]:.2f}", stretched, report.PREDICTION_COLOR))
-        for axis, (title, mask, color) in zip(row, panels, strict=True):
-            axis.imshow(report.overlay(image, mask, color))
-            axis.set_title(title, fontsize=9)
-            axis.axis("off")
-        row[0].set_title(f"{name}, truth", fontsize=9)
-    with report.atomic(path) as temporary:
-        figure.savefig(temporary, dpi=110)
-    plt.close(figure)
+        rows.append([(title, report.overlay(image, mask, color)) for title, mask, color in panels])
+    report.panels(path, rows)
 
 
 def table(result: dict) -> str:

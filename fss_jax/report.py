@@ -1,5 +1,6 @@
 """What a person looks at: contact sheets, training curves, tables; and files written atomically."""
 
+import itertools
 import json
 import os
 import tempfile
@@ -153,6 +154,24 @@ def contact_sheet(
         pen.text((gap, top + TILE + 2), note, fill="black", font=font)
     with atomic(path) as temporary:
         sheet.save(temporary, "PNG")
+
+
+def panels(path: Path, rows: Sequence[Sequence[tuple[str, np.ndarray]]]) -> None:
+    """A PNG of rows of (title, picture); pictures may have any size."""
+    figure, axes = plt.subplots(
+        len(rows),
+        len(rows[0]),
+        figsize=(2.2 * len(rows[0]), 2.3 * len(rows)),
+        layout="constrained",
+        squeeze=False,
+    )
+    for axis, (title, picture) in zip(axes.flat, itertools.chain(*rows), strict=True):
+        axis.imshow(picture)
+        axis.set_title(title, fontsize=9)
+        axis.axis("off")
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    plt.close(figure)
 
 
 def training_curve(workdir: Path) -> Path:
