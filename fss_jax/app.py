@@ -18,9 +18,9 @@ import numpy as np
 from PIL import Image
 
 from data_builders.pictures import FORMATS
-from fss_jax import commands, label, report
+from fss_jax import commands, report
 from fss_jax.imaging import VOID
-from fss_jax.labelling import labels, pictures
+from fss_jax.labelling import job, labels, pictures
 from fss_jax.labelling.workbench import MAX_BYTES, MAX_PIXELS, ORDERS, Workbench, read_upload
 
 SIDE = 800  # pixels that a picture is painted at
@@ -318,7 +318,7 @@ def main(argv: list[str] | None = None) -> None:
         commands.fail(f"the page needs gradio ({error}): pip install 'fss_jax[app]'")
     try:
         commands.use_compilation_cache()
-        segmenter = label.open_segmenter(arguments.workdir, arguments.checkpoint)
+        segmenter = job.open_segmenter(arguments.workdir, arguments.checkpoint)
         serve(Workbench(segmenter, folder), arguments.host, arguments.port)
     except (ValueError, OSError) as error:
         commands.fail(error)

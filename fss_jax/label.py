@@ -17,192 +17,17 @@ since, stay as they are unless --overwrite is given. `python -m fss_jax.label re
 that a person corrected.
 """
 
-import argparse
-import collections
 import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-import numpy as np
-from tqdm import tqdm
-
-from data_builders.pairs import PICTURES
 from fss_jax import commands
-from fss_jax.labelling import supports
-from fss_jax.labelling.labels import FORMATS, Labels, read_small
-from fss_jax.labelling.manifest import Manifest
-from fss_jax.labelling.supports import Supports
-from fss_jax.predict import TILE, Segmenter
-
-
-def find_images(folder: Path, without: Sequence[Path] = ()) -> list[str]:
-    """The pictures in a folder and its subfolders, as sorted paths relative to it.
-
-    Args:
-      without: files, or folders inside, that are left out; so is what is hidden.
-
-    Raises:
-      FileNotFoundError: no such folder.
-      ValueError: no picture there.
-    """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no folder {folder}; --images is a folder of pictures")
-    without = {path.resolve() for path in without} - {folder.resolve()}
-    found = []
-    for path in folder.rglob("*"):
-        name = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in name.parts)
-        if path.suffix.lower() not in PICTURES or hidden or not path.is_file():
-            continue
-        place = path.resolve()
-        if place not in without and without.isdisjoint(place.parents):
-            found.append(name.as_posix())
-    if not found:
-        raise ValueError(f"{folder} has no picture ({', '.join(PICTURES)})")
-    return sorted(found)
-
-
-def label(
-    segmenter: Segmenter, labels: Labels, *, overwrite: bool = False, progress: bool = True
-) -> list[str]:
-    """Labels every image that is not done yet, and writes the summaries.
-
-    Returns:
-      The names of the images that could not be read.
-
-    Raises:
-      ValueError: the folder holds labels of another model or support, or files of somebody else.
-      OSError: the disk is full and the like.
-    """
-    manifest = labels.manifest
-    settings = {"fingerprint": segmenter.fingerprint(), "classes": list(labels.classes)}
-    if manifest.settings not in (None, settings) and not overwrite:
-        raise ValueError(
-            f"{labels.out} holds labels of another model, support or tile size; choose another --out, "
-            "or --overwrite to label it again"
-        )
-    fresh = manifest.settings != settings
-    todo = [name for name in labels.names if (overwrite and fresh) or not labels.done(name)]
-    if not overwrite:
-        outputs = (path for name in todo for path in labels.outputs(name))
-        manifest.require_ours([*outputs, *labels.summaries()])
-    manifest.start(settings)
-    run(segmenter, labels, todo, progress=progress)
-    labels.summarize()
-    entries = manifest.entries
-    return [name for name in labels.names if "error" in entries.get(name, {})]
-
-
-def run(
-    segmenter: Segmenter, labels: Labels, todo: Sequence[str], *, progress: bool = True
-) -> None:
-    """Segments images by name and writes their masks and overlays."""
-    labels.expected_iou = segmenter.expected_iou
-    waiting: collections.deque[tuple[str, np.ndarray]] = collections.deque()
-    bar = tqdm(
-        total=len(labels.names),
-        initial=len(labels.names) - len(todo),
-        desc="label",
-        unit="img",
-        disable=not progress,
-    )
-
-    def readable() -> Iterator[np.ndarray]:
-        for name in todo:
-            try:
-                rgb, small = read_small(labels.images / name)
-            except (ValueError, OSError) as error:
-                labels.fail(name, error)
-                bar.write(f"skipped: {error}", file=sys.stderr)
-                bar.update()
-                continue
-            waiting.append((name, small))
-            yield rgb
-
-    with bar:
-        for found in segmenter.stream(readable()):
-            name, small = waiting.popleft()
-            labels.write(name, found, small)
-            bar.update()
-
-
-def relabel(segmenter: Segmenter, labels: Labels, *, progress: bool = True) -> int:
-    """Labels again what no person corrected, if model or support changed; returns how many.
-
-    Raises:
-      ValueError: a file of somebody else is in the way.
-    """
-    manifest = labels.manifest
-    settings = {"fingerprint": segmenter.fingerprint(), "classes": list(labels.classes)}
-    fresh = settings != manifest.settings
-    todo = [n for n in labels.names if not labels.corrected(n) and (fresh or not labels.done(n))]
-    outputs = (path for name in todo for path in labels.outputs(name))
-    manifest.require_ours([*outputs, *labels.summaries()])
-    manifest.start(settings)
-    run(segmenter, labels, todo, progress=progress)
-    labels.summarize()
-    return len(todo)
-
-
-def parser(prog: str, description: str | None) -> argparse.ArgumentParser:
-    """The flags that labelling and refining share."""
-    flags = argparse.ArgumentParser(
-        prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    flags.add_argument(
-        "--workdir", type=Path, help="that train.py filled; default: the model in the package"
-    )
-    flags.add_argument(
-        "--support", type=Path, required=True, help=f"labelled examples: {supports.LAYOUTS}"
-    )
-    flags.add_argument(
-        "--images", type=Path, required=True, help="a folder, searched to the bottom"
-    )
-    flags.add_argument("--out", type=Path, required=True, help="a folder for the labels")
-    flags.add_argument("--coco", choices=FORMATS, default="", help="write a COCO file, too")
-    flags.add_argument("--labelme", action="store_true", help="write labelme files, too")
-    flags.add_argument("--checkpoint", default="best", help="best, latest, or a step")
-    flags.add_argument("--batch", type=int, default=8, help="images per call of the device")
-    flags.add_argument(
-        "--tile", type=int, default=TILE, help="pixels; larger images are cut into tiles"
-    )
-    return flags
-
-
-def open_job(arguments: argparse.Namespace) -> tuple[Segmenter, Labels, Supports]:
-    """The model, the output folder and the supports (not yet shown to the model) of a command."""
-    shown = supports.read(arguments.support)
-    mask_files = [path for _, files in shown.values() for path in files if isinstance(path, Path)]
-    names = find_images(arguments.images, [arguments.out, *mask_files])
-    labels = Labels(
-        Manifest(arguments.out),
-        arguments.images,
-        names,
-        tuple(shown),
-        coco=arguments.coco,
-        labelme=arguments.labelme,
-    )
-    commands.use_compilation_cache()
-    segmenter = open_segmenter(
-        arguments.workdir, arguments.checkpoint, batch=arguments.batch, tile=arguments.tile
-    )
-    return segmenter, labels, shown
-
-
-def open_segmenter(workdir: Path | None, checkpoint: str = "best", **sizes: int) -> Segmenter:
-    """A workdir's model, or without one the model that comes with the package."""
-    if workdir is None:
-        return Segmenter.shipped(**sizes)
-    return Segmenter.from_checkpoint(workdir, checkpoint, **sizes)
+from fss_jax.labelling import corrections, job
 
 
 def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["refine"]:
-        from fss_jax.labelling import corrections
-
         return corrections.main(argv[1:])
-    flags = parser("python -m fss_jax.label", __doc__)
+    flags = job.parser("python -m fss_jax.label", __doc__)
     flags.add_argument(
         "--overwrite",
         action="store_true",
@@ -210,9 +35,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     arguments = flags.parse_args(argv)
     try:
-        segmenter, labels, shown = open_job(arguments)
+        segmenter, labels, shown = job.open_job(arguments)
         segmenter.set_support(shown)
-        broken = label(segmenter, labels, overwrite=arguments.overwrite)
+        broken = job.label(segmenter, labels, overwrite=arguments.overwrite)
     except (ValueError, OSError) as error:
         commands.fail(error)
     except KeyboardInterrupt:

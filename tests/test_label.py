@@ -11,7 +11,7 @@ from PIL import Image
 
 from data_builders.masks import read_mask
 from fss_jax import label
-from fss_jax.labelling import annotations, labels, supports, tiles
+from fss_jax.labelling import annotations, job, labels, supports, tiles
 from fss_jax.labelling.annotations import ImageMasks
 from fss_jax.labelling.manifest import Manifest
 
@@ -236,7 +236,7 @@ def test_supports_and_results_are_not_labelled(place):
     (place / "images" / "out").mkdir()
     shutil.copy(place / "images" / "0.png", place / "images" / "out" / "0.png")
     mask = place / "images" / "1.png"
-    assert label.find_images(place / "images", [place / "images" / "out", mask]) == [
+    assert job.find_images(place / "images", [place / "images" / "out", mask]) == [
         "0.png",
         "2.png",
     ]

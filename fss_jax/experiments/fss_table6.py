@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fss_jax import datasets, label, report, runs
+from fss_jax import datasets, report, runs
 from fss_jax.experiments.runner import Experiment, Part, Training
+from fss_jax.labelling import job
 from fss_jax.labelling.labels import Labels
 from fss_jax.labelling.manifest import Manifest
 from fss_jax.labelling.pictures import read_image, read_mask
@@ -69,7 +70,7 @@ class LabelTimes(Part):
         settings = dataclasses.asdict(self)
         known = json.loads(path.read_text()) if path.is_file() else {}
         if known.get("settings") != settings:
-            segmenter = label.open_segmenter(workdir / self.training if self.training else None)
+            segmenter = job.open_segmenter(workdir / self.training if self.training else None)
             seconds, ious = {"ours": 0.0, "grabcut": 0.0}, {"ours": [], "grabcut": []}
             split = datasets.open_split(self.dataset, self.split, str(data_dir))
             with tempfile.TemporaryDirectory() as folder:
@@ -120,10 +121,10 @@ class LabelTimes(Part):
         shown = {
             "object": tuple(sorted((place / "support" / k).iterdir()) for k in ("image", "label"))
         }
-        names = label.find_images(place / "images")
+        names = job.find_images(place / "images")
         labels = Labels(Manifest(place / "labels"), place / "images", names, ("object",))
         segmenter.set_support(shown)
-        label.label(segmenter, labels, progress=False)
+        job.label(segmenter, labels, progress=False)
         seconds = time.perf_counter() - before
         return seconds, [labels.masks(name)["object"] for name in names]
 

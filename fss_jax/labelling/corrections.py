@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fss_jax import commands, label, report
-from fss_jax.labelling import pictures
+from fss_jax import commands, report
+from fss_jax.labelling import job, pictures
 from fss_jax.labelling.labels import Labels
 from fss_jax.labelling.supports import Supports
 from fss_jax.predict import Segmenter
@@ -163,7 +163,7 @@ def refine(
     segmenter.set_support(as_support(found))
     table = labels.out / "refine.csv"
     manifest.require_ours([table])
-    again = label.relabel(segmenter, labels, progress=progress)
+    again = job.relabel(segmenter, labels, progress=progress)
     if again:
         lines.append(f"{again} images labelled again")
 
@@ -211,9 +211,9 @@ def _report(segmenter: Segmenter, name: str, some: Sequence[Example]) -> list[st
 
 
 def main(argv: list[str]) -> None:
-    arguments = label.parser("python -m fss_jax.label refine", __doc__).parse_args(argv)
+    arguments = job.parser("python -m fss_jax.label refine", __doc__).parse_args(argv)
     try:
-        for line in refine(*label.open_job(arguments)):
+        for line in refine(*job.open_job(arguments)):
             print(line)
     except (ValueError, OSError) as error:
         commands.fail(error)

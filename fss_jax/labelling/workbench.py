@@ -19,8 +19,8 @@ from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from data_builders import pairs
-from fss_jax import label, report
-from fss_jax.labelling import labels, pictures, supports
+from fss_jax import report
+from fss_jax.labelling import job, labels, pictures, supports
 from fss_jax.labelling.labels import CORRECTED, Labels
 from fss_jax.labelling.manifest import Manifest
 from fss_jax.predict import Segmenter
@@ -113,7 +113,7 @@ class Workbench:
           ValueError: no example, or no image yet; an example that cannot be used.
         """
         self.segmenter.set_support(*self._shown())
-        return label.relabel(self.segmenter, self._labels(), progress=False)
+        return job.relabel(self.segmenter, self._labels(), progress=False)
 
     def found(self, order: str = ORDERS[0]) -> list[tuple[str, Path | None, str]]:
         """(image's name, overlay file or None, a line about it) of each labelled image."""
@@ -184,7 +184,7 @@ class Workbench:
             ) from error
 
     def _labels(self) -> Labels:
-        names = label.find_images(self._images)
+        names = job.find_images(self._images)
         return Labels(
             Manifest(self.folder / "labels"), self._images, names, ("object",), coco="rle"
         )
