@@ -38,6 +38,9 @@ ANNOTATION = flags.DEFINE_string(
 )
 WAYS = flags.DEFINE_integer("ways", 1, "classes an episode is about", lower_bound=1)
 EXHAUSTIVE = flags.DEFINE_boolean("exhaustive", False, "every pair of images, no sampling")
+DROP_RARE = flags.DEFINE_boolean(
+    "drop_rare_classes", False, "leave out classes with too few images for an episode"
+)
 CANVAS = flags.DEFINE_integer(
     "canvas", None, "pixels; for a dataset of larger images than trained on", lower_bound=1
 )
@@ -70,6 +73,7 @@ def main() -> None:
             items_file=ITEMS.value and Path(ITEMS.value),
             checkpoint=CHECKPOINT.value,
             canvas=CANVAS.value,
+            drop_rare_classes=DROP_RARE.value,
             device_count=DEVICES.value,
         )
         if devices.is_lead():
@@ -87,6 +91,7 @@ def main() -> None:
         "canvas": CANVAS.value,
         "config": CONFIG.value,
         "annotation": ANNOTATION.value,
+        "drop_rare_classes": DROP_RARE.value,
     }
     lists = {
         "records_file": RECORDS.value and Path(RECORDS.value),

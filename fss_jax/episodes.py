@@ -213,6 +213,7 @@ def _items_by_class(items: Sequence[Item], needed: int) -> dict[int, list[int]]:
         raise TooFewImages(
             f"an episode needs {needed} images of its class (supports and queries), but {listed}"
             + (f" and {len(short) - 5} more classes" if len(short) > 5 else "")
-            + "; lower the shots or queries, or drop these classes"
+            + "; lower the shots or queries, or leave such classes out (--drop_rare_classes; in "
+            "training config.drop_rare_classes)"
         )
     return by_class

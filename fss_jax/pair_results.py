@@ -1,5 +1,6 @@
 """`evaluate.py --exhaustive`: every pair of a split as a result file, and what the support decides."""
 
+import dataclasses
 import math
 import time
 from pathlib import Path
@@ -36,6 +37,8 @@ def evaluate(workdir: str | Path, shots: int = 1, *, device_count: int = 0, **wh
         depend on the batch.
     """
     run = open_run(workdir, **where)
+    if run.config.drop_rare_classes:
+        run = dataclasses.replace(run, data=run.data.without_rare(shots + 1))
     check(run, shots)
     bank = banks.load_bank(run.data, run.config.canvas)
     devices = local_devices(device_count)
@@ -99,7 +102,7 @@ def check(run: Run, shots: int = 1) -> None:
     if counts.min() <= shots:
         raise ValueError(
             f"class {run.data.class_names[few]!r} of {run.data.name} has {counts.min()} images, a "
-            f"{shots}-shot pair needs {shots + 1}; drop it"
+            f"{shots}-shot pair needs {shots + 1}; leave such classes out with --drop_rare_classes"
         )
     sets = math.comb(int(counts.max()) - 1, shots)
     if shots > 1 and sets > exhaustive.MOST_SETS:

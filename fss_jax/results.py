@@ -32,6 +32,7 @@ def evaluate(
     canvas: int | None = None,
     config: ConfigDict | None = None,
     annotation: str = "mask",
+    drop_rare_classes: bool = False,
 ) -> dict:
     """Scores a checkpoint and writes WORKDIR/results/PROTOCOL_Kshot[_ANNOTATION].{json,md,png}.
 
@@ -58,6 +59,7 @@ def evaluate(
         canvas=canvas,
         config=config,
         annotation=annotation,
+        drop_rare_classes=drop_rare_classes,
     )
     config, chosen, data = run.config, run.protocol, run.data
     shots = shots or config.shots

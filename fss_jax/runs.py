@@ -79,6 +79,7 @@ def open_run(
     canvas: int | None = None,
     config: ConfigDict | None = None,
     annotation: str = "mask",
+    drop_rare_classes: bool = False,
 ) -> Run:
     """Opens a workdir; arguments left out are its config's (evaluate.py explains them).
 
@@ -102,6 +103,7 @@ def open_run(
         variables, step = checkpoints.load_variables(folder), int(folder.name)
     models.check_annotation(config.method, annotation)
     config.canvas = canvas or config.canvas
+    config.drop_rare_classes = config.drop_rare_classes or drop_rare_classes
     chosen = protocols.get(protocol or config.protocol)
     dataset, split = dataset or config.dataset, split or config.test_split
     data = datasets.open_split(dataset, split, data_dir or config.data_dir)

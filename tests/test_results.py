@@ -172,3 +172,15 @@ def test_a_full_disk_leaves_the_last_result(workdir, result, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         quick(workdir, episodes=4)
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_classes_with_too_few_images_can_be_left_out(workdir, tmp_path):
+    data = open_run(workdir).data
+    rare = data.items[-1][1]
+    kept = [item for item in data.items if item[1] != rare] + [data.items[-1]]
+    path = tmp_path / "items.txt"
+    path.write_text("".join(f"{image} {class_id}\n" for image, class_id in kept))
+    with pytest.raises(ValueError, match=f"class {rare} has 1; [^\n]*--drop_rare_classes"):
+        quick(workdir, items_file=path, episodes=4)
+    found = quick(workdir, items_file=path, episodes=4, drop_rare_classes=True)
+    assert data.class_names[rare] not in found["per_class"] and found["episodes"] == 4
