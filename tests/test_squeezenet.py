@@ -1,10 +1,11 @@
 """SqueezeNet: where its cells lie, and OSLSM on its real pretrained features."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fss_jax import weights
+from fss_jax import models, weights
 from fss_jax.models.oslsm import OSLSM
 from fss_jax.models.squeezenet import SqueezeNet
 
@@ -65,3 +66,36 @@ def test_wrong_fields_are_named():
         init(oslsm())
     with pytest.raises(ValueError, match="geometry"):
         init(OSLSM(backbone="squeezenet1_0", hidden=512))
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [("panet", {}), ("guided", {"geometry": "squeezenet"}), ("canet", {"iterations": 1})],
+)
+def test_other_methods_stand_on_it(name, fields):
+    """Any size: 70 pixels are five cells; a support of another size than the query's."""
+    model = models.build(name, backbone="squeezenet1_0", width=0.125, **fields)
+    support, query = jnp.ones((1, 2, 64, 64, 3)), 100 * jnp.ones((1, 1, 70, 90, 3))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), support, support[..., 0], query)
+    assert "fire8" in shapes["params"]["encoder"] and ("fire9" in shapes["params"]["encoder"]) == (
+        name != "canet"
+    )
+    logits = jax.eval_shape(model.apply, shapes, support, support[..., 0], query)
+    assert logits.shape == (1, 1, 70, 90)
+
+
+@pytest.mark.parametrize("name", ["panet", "guided", "canet"])
+def test_a_backbone_that_a_method_has_not_is_said_so(name):
+    images = jnp.ones((1, 1, 64, 64, 3))
+    with pytest.raises(ValueError, match="backbone 'alexnet': choose"):
+        models.build(name, backbone="alexnet").init(
+            jax.random.key(0), images, images[..., 0], images
+        )
+
+
+def test_guided_networks_need_the_geometry_of_their_backbone():
+    images = jnp.ones((1, 1, 64, 64, 3))
+    with pytest.raises(ValueError, match="goes with geometry squeezenet and norm none"):
+        models.build("guided", backbone="squeezenet1_0").init(
+            jax.random.key(0), images, images[..., 0], images
+        )
