@@ -22,7 +22,7 @@ def test_a_click_goes_into_the_middle_of_the_largest_wrong_region():
     assert clicks.next_click(truth, truth) is None
 
 
-@pytest.fixture(scope="module", params=["guided", "panet"])
+@pytest.fixture(scope="module", params=["guided", pytest.param("panet", marks=pytest.mark.slow)])
 def run(request, tmp_path_factory):
     """Guided networks update their guide, PANet takes the query as a support."""
     fields = GUIDED if request.param == "guided" else {"width": 1 / 32, "preprocessing": "centered"}

@@ -47,7 +47,13 @@ def compiled(name):
 
 
 @pytest.mark.parametrize("marked", MASKS)
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in ("canet", "relation") else name
+        for name in METHODS
+    ],
+)
 def test_any_mask_gets_a_finite_answer_that_its_order_does_not_change(name, marked):
     variables, answer = compiled(name)
     logits = answer(variables, SUPPORT, MASKS[marked], QUERY)
