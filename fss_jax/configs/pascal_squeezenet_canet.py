@@ -14,7 +14,12 @@ def get_config() -> ConfigDict:
     c.method = "canet"
     c.support_size = c.query_size
     c.model = ConfigDict(
-        {"backbone": "squeezenet1_0", "dropout": 0.0, "preprocessing": "torchvision"}
+        {
+            "backbone": "squeezenet1_0",
+            "channels": 64,  # a quarter: the head runs at stride 8
+            "dropout": 0.0,
+            "preprocessing": "torchvision",
+        }
     )
     c.init_skip = "fire9,conv10"
     c.lr = 1e-3  # of the head alone

@@ -41,6 +41,7 @@ class CANet(nn.Module):
       backbone: 'resnet50' as published, or 'squeezenet1_0', light enough for a CPU, of which fire8 is
         the middle (stride 8).
       width: channel multiplier of backbone and head.
+      channels: of the head at width 1, 256 as published.
       frozen: whether the backbone gets no gradient, as published. False trains from scratch.
       batch_norm: of the backbone resnet50: 'frozen' (running averages), or 'running' as in the code.
       iterations: refinements after the first prediction at test.
@@ -57,6 +58,7 @@ class CANet(nn.Module):
 
     backbone: str = "resnet50"
     width: float = 1.0
+    channels: int = CHANNELS
     frozen: bool = True
     batch_norm: str = "frozen"
     iterations: int = 4  # CANet 5.1
@@ -85,7 +87,7 @@ class CANet(nn.Module):
                 dtype=self.dtype,
             )
 
-        channels = scaled(CHANNELS, self.width)
+        channels = scaled(self.channels, self.width)
 
         def conv(kernel=3, dilation=1, features=channels):
             return Conv(features, kernel, dilation=dilation, kernel_init=_INIT, dtype=self.dtype)
