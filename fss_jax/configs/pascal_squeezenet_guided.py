@@ -12,7 +12,7 @@ from fss_jax.configs import pascal_squeezenet
 def get_config() -> ConfigDict:
     c = pascal_squeezenet.get_config()
     c.method = "guided"
-    c.support_size = c.query_size
+    c.support_size = c.query_size = 160  # for time; the others see 224
     c.model = ConfigDict(
         {
             "backbone": "squeezenet1_0",

@@ -109,8 +109,8 @@ SMALL = Experiment(
     title="Every method of both papers on the PASCAL-5i subset, fold 1",
     notes="**Not PASCAL-5i**: a subset of its images, the held-out classes that it has enough images "
     "of, the first 300 episodes of oslsm_release. Networks are SqueezeNet 1.0 from ImageNet's weights, "
-    "seeing 224 pixels, trained on 2,560 1-shot episodes; FSS-1000's, whose encoder reads a mask and "
-    "has no weights at hand, sees as many at 96 pixels. OSLSM and what it is compared with are those of "
+    "seeing 224 pixels (guided networks 160), trained on 2,560 1-shot episodes; FSS-1000's, whose "
+    "encoder reads a mask and has no weights at hand, sees as many at 96 pixels. OSLSM and what it is compared with are those of "
     "oslsm_table1 --small.",
     trainings=(*oslsm_table1.small_trainings(1), *SMALL_TRAININGS.values()),
     scorings=(
