@@ -110,8 +110,8 @@ SMALL = Experiment(
     notes="**Not PASCAL-5i**: a subset of its images, the held-out classes that it has enough images "
     "of, the first 300 episodes of oslsm_release. Networks are SqueezeNet 1.0 from ImageNet's weights, "
     "seeing 224 pixels (guided networks 160), trained on 2,560 1-shot episodes; FSS-1000's, whose "
-    "encoder reads a mask and has no weights at hand, sees as many at 96 pixels. OSLSM and what it is compared with are those of "
-    "oslsm_table1 --small.",
+    "encoder reads a mask and has no weights at hand, sees as many at 96 pixels. OSLSM and what it is "
+    "compared with are those of oslsm_table1 --small (Siamese: 1,280 episodes at 160 pixels).",
     trainings=(*oslsm_table1.small_trainings(1), *SMALL_TRAININGS.values()),
     scorings=(
         *(
