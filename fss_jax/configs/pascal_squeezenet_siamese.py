@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
     c.init_skip = "conv10"
     c.loss = "pairs"
     c.batch, c.steps = 8, 160
-    # Of 512 weights of -1/512 and a bias as large as features differ: at one rate for all leaves the
-    # weights lost their sign within the warm-up.
-    c.lr_multipliers = (("kernel", 0.01), ("bias", 100.0))
+    # 512 weights of -1/512 and a bias as large as features differ: at one rate for all leaves the
+    # weights lost their sign, or the features shrank, within the warm-up.
+    c.lr_multipliers = (("features/.*", 0.03), ("kernel", 0.02), ("bias", 200.0))
     return c
