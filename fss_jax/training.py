@@ -146,9 +146,9 @@ def make_train_step(
     return steps
 
 
-def _usable(split: datasets.Split, config: ConfigDict) -> datasets.Split:
+def _usable(split: datasets.Split, config: ConfigDict, queries: int) -> datasets.Split:
     """The split, without the classes that no episode can be drawn of if the config says so."""
-    return split.without_rare(config.shots + config.queries) if config.drop_rare_classes else split
+    return split.without_rare(config.shots + queries) if config.drop_rare_classes else split
 
 
 class Validation:
@@ -157,7 +157,7 @@ class Validation:
     def __init__(self, model: nn.Module, config: ConfigDict, devices: list[jax.Device]):
         self.protocol = protocols.get(config.val_protocol)
         split = datasets.open_split(config.dataset, config.val_split, config.data_dir)
-        self.split = _usable(self.protocol.filter(split), config)
+        self.split = _usable(self.protocol.filter(split), config, self.protocol.queries)
         self.records = self.protocol.records(self.split, config.shots)[: config.val_episodes]
         geometry = evaluation.Geometry.of(config, self.protocol)
         self.evaluator = evaluation.Evaluator(
@@ -272,7 +272,8 @@ def train(
     settings.check(config, len(devices) * jax.process_count())
 
     split = datasets.open_split(config.dataset, config.train_split, config.data_dir)
-    split = _usable(split.without_small(min_lattice_hits=config.min_lattice_hits), config)
+    split = split.without_small(min_lattice_hits=config.min_lattice_hits)
+    split = _usable(split, config, config.queries)
     split = learner.view(split, config)
     sampler = EpisodeSampler(
         split.items, shots=config.shots, queries=config.queries, rule=config.rule, seed=config.seed
