@@ -73,6 +73,7 @@ def test_training_reads_one_prediction_or_an_empty_history_for_each_query():
     assert 0 < once.sum() < len(once)
 
 
+@pytest.mark.slow
 def test_scales_are_averaged():
     data = episode()
     one, small, both = (
@@ -99,6 +100,7 @@ def test_the_backbone_learns_only_if_told(frozen):
     assert (np.abs(moved).max() > 0) == (not frozen)
 
 
+@pytest.mark.slow
 def test_gradients_reach_the_whole_head():
     model, data = CANet(width=WIDTH), episode(k=2, q=1)
 

@@ -84,6 +84,7 @@ def test_fields_are_checked(name):
             jax.eval_shape(model.init, jax.random.key(0), SHOWN, SHOWN[..., 0], SHOWN)
 
 
+@pytest.mark.slow
 def test_fine_tuning_tunes_the_last_module_of_squeezenet():
     """From random weights it learns its support; the task holds what moved and nothing else."""
     model = models.build(

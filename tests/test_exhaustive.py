@@ -64,6 +64,7 @@ def test_all_pairs_equal_the_loop_over_episodes_to_the_last_count(workdir, resul
     same_counts(run, result, *brute_force(run, 1))
 
 
+@pytest.mark.slow
 def test_all_sets_of_two_supports_equal_the_loop_over_episodes(workdir):
     run = open_run(workdir, protocol="uniform")
     result = pair_results.evaluate(workdir, shots=2, protocol="uniform")
@@ -75,6 +76,7 @@ def test_all_sets_of_two_supports_equal_the_loop_over_episodes(workdir):
     assert worst.count(",") == 1
 
 
+@pytest.mark.slow
 def test_a_task_of_several_supports_is_merged_from_their_own():
     """The relation network encodes each image by itself, in both forms."""
     rng = np.random.default_rng(0)

@@ -165,6 +165,7 @@ def test_running_statistics_serve_each_query_alone():
     jax.tree.map(np.testing.assert_array_equal, after, state)
 
 
+@pytest.mark.slow
 def test_gradients_are_finite_and_reach_everything():
     model, data = network(), episode()
     variables = variables_of(model)

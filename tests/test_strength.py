@@ -15,6 +15,7 @@ def config(toy_config, toy_workdir, monkeypatch):
     return c
 
 
+@pytest.mark.slow
 def test_the_best_on_the_validation_split_is_chosen(config, monkeypatch):
     opened = []
     real = datasets.open_split

@@ -128,6 +128,7 @@ class Loop:
         return np.concatenate(losses), jax.tree.map(np.asarray, self.state.params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])
 def test_many_steps_a_dispatch_are_as_many_single_steps(toy_data, monkeypatch, backend):
     """Unrolled, as on CPUs, and in the scan that other backends take."""
@@ -288,6 +289,7 @@ def test_divergence_stops_with_its_records_and_keeps_what_was_finite(toy_data, t
     assert same_bits(workdir, trained)
 
 
+@pytest.mark.slow
 def test_parameters_that_overflow_after_a_finite_loss_are_not_saved(toy_data, tmp_path):
     """One step before a checkpoint: its loss and gradient are finite, what it leaves is not."""
     settings = {"eval_every": 1, "log_every": 1}

@@ -80,6 +80,7 @@ def test_a_method_of_dense_masks_says_so():
     models.check_annotation("guided", "points")
 
 
+@pytest.mark.slow
 def test_trivial_predictors_see_no_more_than_the_method():
     """The histogram of a few clicks counts the clicked pixels alone."""
     rng = np.random.default_rng(0)
