@@ -35,9 +35,7 @@ def measure(run: Run, shots: int, episodes: int) -> tuple[np.ndarray, np.ndarray
     Raises:
       ValueError: too few images of the classes for this number of supports.
     """
-    data = run.data
-    if run.config.drop_rare_classes:
-        data = data.without_rare(shots + run.protocol.queries)
+    data = run.with_images(shots + run.protocol.queries).data
     records = run.protocol.records(data, shots)[:episodes]
     used = np.unique(data.item_image[np.concatenate([records.support, records.query], 1)])
     bank = jax.device_put(banks.load_bank(data, run.config.canvas, used.tolist()))

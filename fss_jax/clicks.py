@@ -101,9 +101,8 @@ def interact(run: Run, records: Records, clicks: int) -> tuple[np.ndarray, list]
         )
         truth, valid = (np.asarray(x)[0, 0] for x in (episode.query_mask, episode.query_valid))
         annotation = np.full((1, 1, *truth.shape), weak.UNDECIDED, np.float32)
-        answers = [np.asarray(logits)[0, 0] > 0]
+        answers, counted = [np.asarray(logits)[0, 0] > 0], valid > 0
         for _ in range(clicks):
-            counted = valid > 0
             place = next_click(answers[-1] & counted, (truth > 0) & counted)
             if place is not None:
                 annotation[0, 0][place] = truth[place]
@@ -177,11 +176,8 @@ def _picture(path: Path, shown: list[tuple[Episode, np.ndarray, list[np.ndarray]
 
 def write(run: Run, shots: int, episodes: int, clicks: int) -> dict:
     """`interact`, kept as files; returns the result."""
-    data = run.data
-    if run.config.drop_rare_classes:
-        data = data.without_rare(shots + run.protocol.queries)
-    run = dataclasses.replace(run, data=data)
-    records = run.protocol.records(data, shots)[:episodes]
+    run = run.with_images(shots + run.protocol.queries)
+    records = run.protocol.records(run.data, shots)[:episodes]
     records = dataclasses.replace(records, query=records.query[:, :1])
     counts, shown = interact(run, records, clicks)
     result = summary(run, records, counts, shots)

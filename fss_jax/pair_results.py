@@ -1,6 +1,5 @@
 """`evaluate.py --exhaustive`: every pair of a split as a result file, and what the support decides."""
 
-import dataclasses
 import math
 import time
 from pathlib import Path
@@ -36,9 +35,7 @@ def evaluate(workdir: str | Path, shots: int = 1, *, device_count: int = 0, **wh
       ValueError: a class with too few images, or too many for several shots; a model whose answers
         depend on the batch.
     """
-    run = open_run(workdir, **where)
-    if run.config.drop_rare_classes:
-        run = dataclasses.replace(run, data=run.data.without_rare(shots + 1))
+    run = open_run(workdir, **where).with_images(shots + 1)
     check(run, shots)
     bank = banks.load_bank(run.data, run.config.canvas)
     devices = local_devices(device_count)

@@ -61,15 +61,15 @@ def evaluate(
         annotation=annotation,
         drop_rare_classes=drop_rare_classes,
     )
-    config, chosen, data = run.config, run.protocol, run.data
+    config, chosen = run.config, run.protocol
     shots = shots or config.shots
     if records_file:
-        records = parse_records(records_file.read_text(), data.items)
+        records = parse_records(records_file.read_text(), run.data.items)
         shots = records.support.shape[1]
     else:
-        if config.drop_rare_classes:
-            data = data.without_rare(shots + chosen.queries)
-        records = chosen.records(data, shots)
+        run = run.with_images(shots + chosen.queries)
+        records = chosen.records(run.data, shots)
+    data = run.data
     records = records[: episodes or len(records)]
 
     devices = local_devices(device_count)

@@ -54,6 +54,12 @@ class Run:
         """WORKDIR/results/NAME without an ending; another dataset than the config's is named, too."""
         return self.workdir / "results" / f"{self.elsewhere}{name}"
 
+    def with_images(self, needed: int) -> "Run":
+        """This run, if its config drops rare classes without those of fewer than `needed` items."""
+        if not self.config.drop_rare_classes:
+            return self
+        return dataclasses.replace(self, data=self.data.without_rare(needed))
+
     def facts(self) -> dict:
         """What every result file says of the method and the data."""
         return {

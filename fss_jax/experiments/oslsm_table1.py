@@ -60,10 +60,11 @@ def scoring(
     training = f"{kind}{size}_fold{fold}"
     if row in CONFIGS:
         config = f"{'pascal_squeezenet' if small else 'oslsm'}_{CONFIGS[row]}"
-        changes = {"dataset": dataset, "init_skip": "score"}
+        changes = {"dataset": dataset}
     if row == "Co-segmentation":  # has no weights
         training, config = "", f"{'pascal_small' if small else 'oslsm'}_cosegment"
-        del changes["init_skip"]
+    elif small and row in CONFIGS:
+        changes["init_skip"] = "score"  # the config's own is for ImageNet's file
     if small and row in STRENGTHS:
         changes["model.strength"] = STRENGTHS[row][fold]
     return Scoring(

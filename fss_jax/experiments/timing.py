@@ -71,9 +71,7 @@ class TimingTable:
             config=scoring.get_config(data_dir, workdir),
             **settings,
         )
-        data = run.data
-        if run.config.drop_rare_classes:
-            data = data.without_rare(shots + run.protocol.queries)
+        data = run.with_images(shots + run.protocol.queries).data
         records = run.protocol.records(data, shots)[: self.rounds]
         used = np.unique(data.item_image[np.concatenate([records.support, records.query], 1)])
         bank = banks.load_bank(data, run.config.canvas, used.tolist())

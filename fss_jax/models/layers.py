@@ -14,9 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-STAGE = (
-    "stage"  # the name of what is kept where a gradient recomputes the rest (training.recomputing)
-)
 STATISTICS = ("batch", "episode", "running", "frozen")
 
 # N(0, sqrt(2 / (k * k * out))): torchvision's convolutions and the FSS-1000 release.
