@@ -60,7 +60,7 @@ speed: install
 	$(BIN)/python -m benchmarks.layers --out $(SPEED)/speed_layers
 	$(BIN)/python -m benchmarks.peer --modes infer,cached --shots 1 --batches 1,4 --budget 60 \
 		--out $(SPEED)/speed_peer
-	$(BIN)/python -m benchmarks.peer --modes label --batches 1,4 --images 16 --repeats 3 --budget 60 \
+	$(BIN)/python -m benchmarks.peer --modes label --batches 1,4 --images 32 --repeats 3 --budget 60 \
 		--notorch_compile --out $(SPEED)/speed_label
 	$(BIN)/python -m benchmarks.peer --modes train --shots 1 --batches 1 --repeats 5 --budget 60 \
 		--notorch_compile --out $(SPEED)/speed_train
@@ -71,8 +71,10 @@ speed: install
 		--width 0.125 --size 64 --batch 8 --repeats 5 --out $(SPEED)/speed_scaling
 	$(BIN)/python -m data_builders.prepare fss_glyphs --config tiny --data_dir $(DATA)
 	$(BIN)/python -m benchmarks.startup --data_dir $(DATA) --out $(SPEED)/speed_startup
-	for name in quickstart relation_small pascal_small; do $(BIN)/python -m benchmarks.profile \
-		--config fss_jax/configs/$$name.py --out $(SPEED)/speed_profile_$$name; done
+	for name in quickstart pascal_small relation_small guided_small panet_small canet_small; do \
+		$(BIN)/python -m benchmarks.profile --config fss_jax/configs/$$name.py \
+			--out $(SPEED)/speed_profile_$$name; done
+	$(BIN)/python -m benchmarks.against_scikit_learn --out $(SPEED)/speed_against_scikit_learn.json
 
 test: install
 	$(BIN)/python -m pytest -n 2 -m "not slow"

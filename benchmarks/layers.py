@@ -23,7 +23,7 @@ from fss_jax.models.fully_connected import Window
 
 REPEATS = flags.DEFINE_integer("repeats", 10, "timed calls")
 BUDGET = flags.DEFINE_float("budget", 30.0, "seconds for the calls of a layer; at least 3 are made")
-ONLY = flags.DEFINE_list("only", [], "names of layers; all if empty")
+ONLY = flags.DEFINE_multi_string("only", [], "a layer by its name, repeatable; default: all")
 OUT = flags.DEFINE_string("out", "runs/speed/layers", "writes OUT.json and OUT.md")
 
 Calls = dict[str, Callable[[], Any]]
@@ -124,6 +124,27 @@ def pool() -> Calls:
     }
 
 
+def tuning(side: int, inputs: int, outputs: int, steps: int = 10) -> Calls:
+    """Gradient steps on a 3x3 kernel inside a loop, as fine-tuning takes; 'plain XLA': no products."""
+    x, start = _array(1, side, side, inputs), 0.01 * _array(3, 3, inputs, outputs)
+
+    def tuned(as_product):
+        module = layers.Conv(outputs, 3, use_bias=False, as_product=as_product)
+
+        def run(x, kernel):
+            def loss(kernel):
+                return jnp.square(module.apply({"params": {"kernel": kernel}}, x)).mean()
+
+            def step(kernel, _):
+                return kernel - 0.1 * jax.grad(loss)(kernel), None
+
+            return jax.lax.scan(step, kernel, length=steps)[0]
+
+        return _jax(run, x, start)
+
+    return {"ours": tuned(True), "plain XLA": tuned(False)}
+
+
 LAYERS: dict[str, Callable[[], Calls]] = {
     "3x3, 4 to 64 channels, 224 px": lambda: conv(224, 4, 64),
     "3x3, 64 to 64, 224 px": lambda: conv(224, 64, 64),
@@ -136,6 +157,7 @@ LAYERS: dict[str, Callable[[], Calls]] = {
     "bilinear, 112 to 224 px": lambda: resize(gradient=False),
     "bilinear, gradient": lambda: resize(gradient=True),
     "max pooling, gradient": pool,
+    "3x3, 64 to 256, 13 px (fire9): 10 steps in a loop": lambda: tuning(13, 64, 256),
 }
 
 
