@@ -18,6 +18,7 @@ def get_config() -> ConfigDict:
             "backbone": "squeezenet1_0",
             "channels": 64,  # a quarter: the head runs at stride 8
             "dropout": 0.0,
+            "scales": (1.0,),
             "preprocessing": "torchvision",
         }
     )
