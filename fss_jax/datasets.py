@@ -80,7 +80,7 @@ class Split:
         log.warning("%s: left out, having fewer than %d images: %s", self.name, needed, names)
         return self.take(np.flatnonzero(~np.isin(class_id, rare)))
 
-    def with_items(self, path: Path) -> "Split":
+    def with_items(self, path: str | Path) -> "Split":
         """Takes exactly the items of a text file of `IMAGE CLASS` lines, instead of any filter.
 
         Raises:
@@ -88,7 +88,7 @@ class Split:
         """
         position = {item: i for i, item in enumerate(self.items)}
         keep, missing = [], []
-        for number, line in enumerate(path.read_text().splitlines(), 1):
+        for number, line in enumerate(Path(path).read_text().splitlines(), 1):
             fields = line.split()
             if len(fields) != 2 or not fields[1].isdigit():
                 raise ValueError(f"{path} line {number} is {line!r}; expected 'IMAGE CLASS'")

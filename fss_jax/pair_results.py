@@ -20,11 +20,13 @@ LIST_EPISODES = 1000  # of the sampled lists that the result is compared with
 SHOWN_CLASSES = 6
 
 
-def evaluate(workdir: str | Path, shots: int = 1, *, device_count: int = 0, **where: Any) -> dict:
+def evaluate(
+    workdir: str | Path, shots: int | None = None, *, device_count: int = 0, **where: Any
+) -> dict:
     """Scores all pairs of a checkpoint's test items: WORKDIR/results/exhaustive_Kshot.{json,md,png}.
 
     Args:
-      shots: with more than one, every set of so many supports is scored.
+      shots: default 1; with more, every set of so many supports is scored.
       device_count: of each process; 0 = all.
       where: as for `runs.open_run`; sizes, void and metric are the protocol's.
 
@@ -35,6 +37,7 @@ def evaluate(workdir: str | Path, shots: int = 1, *, device_count: int = 0, **wh
       ValueError: a class with too few images, or too many for several shots; a model whose answers
         depend on the batch.
     """
+    shots = shots or 1
     run = open_run(workdir, **where).with_images(shots + 1)
     check(run, shots)
     bank = banks.load_bank(run.data, run.config.canvas)

@@ -23,8 +23,8 @@ def evaluate(
     split: str | None = None,
     dataset: str | None = None,
     data_dir: str | None = None,
-    records_file: Path | None = None,
-    items_file: Path | None = None,
+    records_file: str | Path | None = None,
+    items_file: str | Path | None = None,
     checkpoint: str = "best",
     episodes: int | None = None,
     trivial: bool = True,
@@ -64,7 +64,7 @@ def evaluate(
     config, chosen = run.config, run.protocol
     shots = shots or config.shots
     if records_file:
-        records = parse_records(records_file.read_text(), run.data.items)
+        records = parse_records(Path(records_file).read_text(), run.data.items)
         shots = records.support.shape[1]
     else:
         run = run.with_images(shots + chosen.queries)

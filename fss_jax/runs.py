@@ -80,7 +80,7 @@ def open_run(
     split: str | None = None,
     dataset: str | None = None,
     data_dir: str | None = None,
-    items_file: Path | None = None,
+    items_file: str | Path | None = None,
     checkpoint: str = "best",
     canvas: int | None = None,
     config: ConfigDict | None = None,
