@@ -88,9 +88,9 @@ SMALL_TRAININGS = {
 SMALL = Experiment(
     title="Methods that learn from episodes, on fss_glyphs/full at 224 pixels",
     notes="**Not FSS-1000**: rendered glyphs, 240 test classes; protocol fss1000_paper (first images "
-    "support, next five queries, mean IoU per image). FSS-1000's networks were trained from scratch with "
-    "the number of shots of their column: 8,000 episodes of five queries at 64 pixels, then 500 at 224. The "
-    "others are SqueezeNet 1.0 with ImageNet's weights and saw 960 1-shot episodes.",
+    "support, next five queries, mean IoU per image). FSS-1000's networks were trained from scratch "
+    "with the number of shots of their column: 8,000 episodes of five queries at 64 pixels, then 500 "
+    "at 224. The others are SqueezeNet 1.0 with ImageNet's weights and saw 960 1-shot episodes.",
     trainings=(
         *(fss_table2.small_training(form, shots=k) for form in fss_table2.FORMS for k in SHOTS),
         *{t.name: t for both in SMALL_TRAININGS.values() for t in both}.values(),
