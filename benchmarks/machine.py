@@ -2,9 +2,6 @@
 
 import os
 import resource
-import shlex
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -44,12 +41,9 @@ def peak_bytes() -> int:
 
 
 def facts() -> dict:
-    """Device, versions, date, command, and how busy the machine was."""
+    """`runs.provenance`, and how busy the machine was."""
     return {
         **runs.provenance(),
-        "command": shlex.join(
-            ["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]
-        ),
         "cpus": os.cpu_count(),
         "load_average": os.getloadavg()[0],
     }

@@ -133,7 +133,7 @@ def provenance() -> dict:
         "device": describe(),
         "versions": {name: importlib.metadata.version(name) for name in ("jax", "flax", "numpy")},
         "date": datetime.date.today().isoformat(),
-        "command": shlex.join(["python", *sys.argv]),
+        "command": shlex.join(["python", *sys.orig_argv[1:]]),
     }
 
 
