@@ -50,6 +50,8 @@ def test_an_experiment_names_only_what_exists(name, shrunk, tmp_path):
         if scoring.config:
             config = scoring.get_config("data", tmp_path)
             models.build_from(config)
+            weights = config.init or config.method == "cosegment"
+            assert weights, f"{scoring.row} has no weights to score"
             if scoring.training:
                 assert config.init == f"workdir:{tmp_path / scoring.training}"
         protocols.get(scoring.settings["protocol"])

@@ -1,5 +1,8 @@
 """OSLSM's Figure 3: what the initial weights do, with AlexNet on fold 0, while it trains."""
 
+import dataclasses
+
+from fss_jax.experiments import oslsm_table1
 from fss_jax.experiments.curves import LearningCurves
 from fss_jax.experiments.runner import BaseTraining, Experiment, Scoring, Training
 
@@ -53,12 +56,13 @@ SQUEEZENET = {  # a third of pascal_squeezenet's work
     "schedule": "constant",
     "warmup": 0,
 }
-SUBSET = {"dataset": "pascal_5i/fold1_trainaug", "episodes": 300} | ONE_SHOT
+EPISODES = {"episodes": 300, "trivial": False}
+SUBSET = {"dataset": "pascal_5i/fold1_trainaug"} | ONE_SHOT | EPISODES
 SMALL = Experiment(
     title="OSLSM Figure 3 on a subset of PASCAL-5i: initial weights, SqueezeNet",
     notes="Not PASCAL-5i: 1,227 of its images, fold 1, 160 pixels. SqueezeNet 1.0 for AlexNet, from all "
     "1000 classes of ImageNet, of which some are PASCAL's.",
-    trainings=(),
+    trainings=tuple(t for t in oslsm_table1.small_trainings(1) if isinstance(t, BaseTraining)),
     scorings=(),
     parts=(
         LearningCurves(
@@ -76,14 +80,9 @@ SMALL = Experiment(
             marks=(40, 80, 160),
             settings=SUBSET,
             levels=(
-                Scoring(
-                    "LogReg, ImageNet-1000",
-                    "fold 1 1-shot",
-                    "",
-                    None,
-                    SUBSET,
-                    "pascal_squeezenet_logistic",
-                    {"dataset": "pascal_5i/fold1_trainaug"},
+                dataclasses.replace(
+                    oslsm_table1.scoring("LogReg", 1, 1, EPISODES, small=True),
+                    row="LogReg, ImageNet-1000",
                 ),
             ),
         ),
