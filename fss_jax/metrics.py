@@ -118,7 +118,8 @@ def score(
 
     def interval(draws: np.ndarray, estimate: np.ndarray | np.floating) -> np.ndarray:
         # A ratio of few clusters is biased upwards under resampling: take the bias off.
-        return np.percentile(draws - draws.mean(0) + estimate, [2.5, 97.5], axis=0).T
+        bounds = np.percentile(draws - draws.mean(0) + estimate, [2.5, 97.5], axis=0).T
+        return np.clip(bounds, 0.0, 1.0)
 
     pooled = np.stack([counts[row == c].sum(0) for c in range(len(class_ids))])
     class_iou, pooled_fb = class_score(totals), fb_iou(totals[..., :4].sum(0)).mean()

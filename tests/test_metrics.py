@@ -104,6 +104,15 @@ def test_intervals_hold_the_estimate_and_shrink_with_the_root_of_n(metric):
     assert width(small.fb_iou_ci95) / width(large.fb_iou_ci95) == pytest.approx(4, rel=0.25)
 
 
+@pytest.mark.parametrize("metric", metrics.METRICS)
+def test_intervals_stay_within_what_an_iou_can_be(metric):
+    # A third of the draws have nothing but misses: less the bias, that is below nothing.
+    counts = np.array([[0, 0, 200, 800]] * 9 + [[5, 0, 0, 995]])
+    scores = metrics.score(counts, np.zeros(10, int), np.arange(10), metric)
+    for low, high in (*scores.class_ci95, scores.miou_ci95, scores.fb_iou_ci95):
+        assert 0 <= low <= high <= 1
+
+
 def test_intervals_cover_the_truth_as_often_as_they_say():
     counts, class_id, _ = episodes(100_000, seed=99)
     truth = np.mean([metrics.iou(counts[class_id == c].sum(0)) for c in (10, 20, 30)])
