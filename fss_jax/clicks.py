@@ -209,6 +209,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         if min(shots, clicks, episodes) < 1:
             raise ValueError("--shots, --clicks and --episodes are at least 1")
+        commands.show_only_our_messages()
         commands.use_compilation_cache()
         print(table(write(open_run(**options), shots, episodes, clicks)))
     except (ValueError, OSError) as error:

@@ -26,7 +26,7 @@ SHOWN = {  # fields of a protocol: how a row of the table calls them
     "training": "published training images",
 }
 WORDS = {
-    ("metric", "pooled"): "of its summed pixels",
+    ("metric", "pooled"): "over summed pixels",
     ("metric", "per_image"): "mean over images",
     ("void", "background"): "count as background",
     ("void", "ignore"): "left out",

@@ -198,6 +198,7 @@ def main(argv: list[str] | None = None) -> None:
     options = vars(parser.parse_args(argv))
     chosen = [options.pop(name) for name in ("class_name", "rounds", "add", "replace")]
     try:
+        commands.show_only_our_messages()
         commands.use_compilation_cache()
         run = open_run(**options)
         if run.config.model.get("form") == "release" and not chosen[3]:
