@@ -91,16 +91,19 @@ def fit(
     # The bias takes up any shift of the features; around their mean the problem is far better
     # conditioned, and rounds less.
     center = jnp.einsum("n,nc->c", used, features) / jnp.maximum(used.sum(), 1.0)
-    x = (features - center[None, :]) * used[:, None]
+    # With w = root * u and the objective divided by root^2, a small strength leaves no tiny gradients.
+    root = jnp.sqrt(jnp.minimum(strength, 1.0))
+    weight = jnp.maximum(strength, 1.0)
+    x = root * (features - center[None, :]) * used[:, None]
 
     def objective(parameters):
-        w, b = parameters
-        margin = sign * (jnp.dot(x, w, precision=HIGHEST) + b)
+        u, b = parameters
+        margin = sign * (jnp.dot(x, u, precision=HIGHEST) + b)
         if loss == "logistic":
             each = jax.nn.softplus(-margin)
         else:
             each = jnp.square(jnp.maximum(1.0 - margin, 0.0))
-        return w @ w / 2 + strength * (used * each).sum()
+        return u @ u / 2 + weight * (used * each).sum()
 
     optimizer = optax.lbfgs()
     value_and_grad = optax.value_and_grad_from_state(objective)
@@ -120,6 +123,7 @@ def fit(
 
     zero = (jnp.zeros(x.shape[1]), jnp.float32(0))
     start = (0, zero, optimizer.init(zero), False)
-    _, (w, bias), *_ = jax.lax.while_loop(improving, step, start)
+    _, (u, bias), *_ = jax.lax.while_loop(improving, step, start)
+    w = root * u
     bias = bias - jnp.dot(w, center, precision=HIGHEST)
     return w, jnp.where(both, bias, jnp.where(found, 1.0, -1.0))
