@@ -55,14 +55,13 @@ OPTIONS = {"maxiter": 20000, "maxfun": 50000, "ftol": 1e-14, "gtol": 1e-8}
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("strength", [1e-3, 1.0, 30.0])
-@pytest.mark.parametrize(("n", "c"), [(200, 8), (40, 100)])
+@pytest.mark.parametrize(("n", "c"), [(200, 8), (40, 100), (180, 100)])
 def test_fit_is_the_minimum(loss, strength, n, c):
     x, label = cells(n, c)
     ours = np.append(*fitted(x, label, strength, loss))
     function = objective(x, label, strength, loss)
     best = minimize(function, np.zeros(c + 1), jac=True, method="L-BFGS-B", options=OPTIONS)
-    excess = {"logistic": 1e-5, "squared_hinge": 1e-3}[loss]  # slow where the margin is nearly hard
-    assert function(ours)[0] <= best.fun * (1 + excess)
+    assert function(ours)[0] <= best.fun * (1 + 1e-5)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
