@@ -79,7 +79,7 @@ def test_a_longer_run_learns(toy_data, tmp_path):
     assert lines(workdir, "val_miou")[-1][1] > 0.5  # images it never saw; all-object has 0.13
 
 
-@pytest.mark.parametrize("devices", [2, 4])
+@pytest.mark.parametrize("devices", [pytest.param(2, marks=pytest.mark.slow), 4])
 def test_two_and_four_devices_train_the_same_run(toy_data, trained, tmp_path, devices):
     """Though objects are spread unevenly over them: BatchNorm and loss are of the whole batch."""
     workdir = run(toy_data, tmp_path, devices)

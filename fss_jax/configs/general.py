@@ -3,8 +3,7 @@
 python -m data_builders.prepare fss_glyphs --config varied
 python train.py --config fss_jax/configs/general.py --workdir runs/general
 
-It is trained only on what the project renders. `general_relation` is the other candidate, not trained
-yet; what this one scores: docs/labelling.md.
+It is trained only on what the project renders; what it scores: docs/labelling.md.
 """
 
 from ml_collections import ConfigDict
@@ -16,7 +15,7 @@ def get_config() -> ConfigDict:
     c = quickstart.get_config()
     c.dataset = "fss_glyphs/varied"
     c.canvas = c.support_size = c.query_size = 96
-    c.steps, c.batch, c.warmup = 800, 16, 80
+    c.steps, c.batch, c.warmup = 3000, 16, 200
     c.foreground_weight = 2.0
-    c.eval_every, c.log_every = 400, 20
+    c.eval_every, c.log_every = 1000, 20
     return c
