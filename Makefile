@@ -71,6 +71,9 @@ speed: install
 		--width 0.125 --size 64 --batch 8 --repeats 5 --out $(SPEED)/speed_scaling
 	$(BIN)/python -m data_builders.prepare fss_glyphs --config tiny --data_dir $(DATA)
 	$(BIN)/python -m benchmarks.startup --data_dir $(DATA) --out $(SPEED)/speed_startup
+	$(BIN)/python -m data_builders.prepare fss_glyphs --config tiny --option classes=12 --data_dir $(DATA)
+	$(BIN)/python -m benchmarks.startup --data_dir $(DATA) --dataset fss_glyphs/tiny-classes-12 \
+		--out $(SPEED)/speed_startup_toy
 	for name in quickstart pascal_small relation_small guided_small panet_small canet_small; do \
 		$(BIN)/python -m benchmarks.profile --config fss_jax/configs/$$name.py \
 			--out $(SPEED)/speed_profile_$$name; done

@@ -83,6 +83,32 @@ def fc6(side: int) -> Calls:
     }
 
 
+def gradients(module: layers.Conv | Window, side: int, inputs: int, padding: int = 0) -> Calls:
+    """Both gradients of a convolution without stride: of its input and of its kernel."""
+    size = module.size if isinstance(module, Window) else module.kernel
+    x, kernel = _array(1, side, side, inputs), _array(size, size, inputs, module.features)
+    out = side + 2 * padding - size + 1
+    slope = _array(1, out, out, module.features)
+
+    def ours(slope, kernel, x):
+        known = {"bias": jnp.zeros(module.features)}
+        _, back = jax.vjp(
+            lambda x, k: module.apply({"params": known | {"kernel": k}}, x), x, kernel
+        )
+        return back(slope)
+
+    def theirs(slope, kernel, x):
+        options = ([1, 1], [padding, padding], [1, 1], False, [0, 0], 1, [True, True, False])
+        return torch.ops.aten.convolution_backward(slope, x, kernel, None, *options)
+
+    as_image = torch.tensor(np.asarray(x)).permute(0, 3, 1, 2)
+    as_image = as_image.contiguous(memory_format=torch.channels_last)
+    return {
+        "ours": _jax(ours, slope, kernel, x),
+        "PyTorch": _torch(lambda slope, kernel: theirs(slope, kernel, as_image), slope, kernel),
+    }
+
+
 def _products(x: jax.Array, out: int) -> jax.Array:
     weights = layers.interpolation(x.shape[1], out, align_corners=True)
     weights = jnp.asarray(weights, x.dtype)
@@ -154,6 +180,10 @@ LAYERS: dict[str, Callable[[], Calls]] = {
     "3x3, 1024 to 512, 7 px": lambda: conv(7, 1024, 512),
     "1x1, 4096 to 4096, 12 px (fc7)": lambda: conv(12, 4096, 4096, 1),
     "7x7, 512 to 4096, 12 px (fc6)": lambda: fc6(12),
+    "3x3, 64 to 64, 224 px: gradients": lambda: gradients(layers.Conv(64), 224, 64, 1),
+    "3x3, 256 to 256, 56 px: gradients": lambda: gradients(layers.Conv(256), 56, 256, 1),
+    "3x3, 512 to 512, 14 px: gradients": lambda: gradients(layers.Conv(512), 14, 512, 1),
+    "7x7, 512 to 4096, 12 px (fc6): gradients": lambda: gradients(Window(4096, size=7), 12, 512),
     "bilinear, 112 to 224 px": lambda: resize(gradient=False),
     "bilinear, gradient": lambda: resize(gradient=True),
     "max pooling, gradient": pool,
