@@ -34,6 +34,14 @@ def get(name):
     return importlib.import_module(f"fss_jax.configs.{name}").get_config()
 
 
+def slow_but_one_a_method():
+    methods = set()
+    for name in NAMES:
+        method = get(name).method
+        yield pytest.param(name, marks=[pytest.mark.slow] if method in methods else [])
+        methods.add(method)
+
+
 def shapes(config, episodes=1):
     side = config.query_size or 224
     support = (episodes, config.shots, config.support_size, config.support_size)
@@ -52,7 +60,7 @@ def test_a_config_is_known_in_all_its_names(name):
         assert config[setting] % config.steps_per_dispatch == 0
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", list(slow_but_one_a_method()))
 def test_a_config_builds_its_model_and_trains_a_step(name):
     """At full size, by shapes alone: nothing is computed."""
     config = get(name)

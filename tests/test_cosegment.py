@@ -38,7 +38,7 @@ def found(shots, mask_value=0.0):
     return np.asarray(reference.compiled(lambda *x: model.apply({}, *x))(support, mask, query))
 
 
-@pytest.mark.parametrize("shots", [1, 3])
+@pytest.mark.parametrize("shots", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_finds_the_shared_object(shots):
     mask = scene(7, 40, 24)[1]
     predicted = found(shots)[0, 0] > 0
