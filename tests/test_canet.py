@@ -40,6 +40,7 @@ def applied(train=False, **fields):
     return reference_layers.compiled(functools.partial(model.apply, train=train, rngs=rngs))
 
 
+@pytest.mark.slow
 def test_order_of_shots_is_irrelevant_and_repeats_change_nothing():
     support, mask, query = episode(k=2)
     straight = applied()(variables(), support, mask, query)
@@ -64,6 +65,7 @@ def test_attention_on_one_shot_leaves_that_shot():
     assert (np.minimum(*off) < 1e-3).all() and (np.maximum(*off) > 1e-3).all()
 
 
+@pytest.mark.slow
 def test_training_reads_one_prediction_or_an_empty_history_for_each_query():
     data = episode()
     trained = applied(train=True, history_dropout=0.5)(variables(), *data)

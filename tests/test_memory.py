@@ -43,6 +43,7 @@ def test_a_recomputed_gradient_is_the_gradient():
         np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-5 * (1 + np.abs(a).max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet", pytest.param("relation", marks=pytest.mark.slow)])
 def test_normalized_networks_recompute_their_gradient_too(name):
     """BatchNorm's statistics are computed twice, and stored once."""

@@ -255,6 +255,7 @@ def test_build_names_what_is_known():
         models.build("oslsm", widht=2.0)
 
 
+@pytest.mark.slow
 def test_cosine_logits_do_not_depend_on_how_large_the_weights_are():
     model, variables = network("small", logit_scale="cosine"), variables_of("small")
     support_image, support_mask, query = episode()

@@ -58,6 +58,7 @@ def test_release_matches_the_reference():
     np.testing.assert_allclose(logits[0], expected, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "backbone,form,encoder,rest",
     [

@@ -174,6 +174,7 @@ def test_a_full_disk_leaves_the_last_result(workdir, result, monkeypatch):
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_classes_with_too_few_images_can_be_left_out(workdir, tmp_path):
     data = open_run(workdir).data
     rare = data.items[-1][1]

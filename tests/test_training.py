@@ -70,6 +70,7 @@ def test_a_run_leaves_what_it_says(trained):
     assert config.lr == 0.1 and meta["dataset"] == "toy_squares:train"
 
 
+@pytest.mark.slow
 def test_a_longer_run_learns(toy_data, tmp_path):
     settings = {"steps": 160, "eval_every": 160, "log_every": 20}
     workdir = run(toy_data, tmp_path, **settings)
@@ -79,7 +80,8 @@ def test_a_longer_run_learns(toy_data, tmp_path):
     assert lines(workdir, "val_miou")[-1][1] > 0.5  # images it never saw; all-object has 0.13
 
 
-@pytest.mark.parametrize("devices", [pytest.param(2, marks=pytest.mark.slow), 4])
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [2, 4])
 def test_two_and_four_devices_train_the_same_run(toy_data, trained, tmp_path, devices):
     """Though objects are spread unevenly over them: BatchNorm and loss are of the whole batch."""
     workdir = run(toy_data, tmp_path, devices)
@@ -195,6 +197,7 @@ def test_a_run_saved_on_one_device_goes_on_with_two(toy_data, trained, tmp_path)
     np.testing.assert_allclose(lines(tmp_path, "loss"), lines(trained, "loss"), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_loader_trains_as_the_bank_does(toy_data, trained, tmp_path):
     run(toy_data, tmp_path, bank="loader")
     np.testing.assert_allclose(lines(tmp_path, "loss"), lines(trained, "loss"), rtol=1e-4)

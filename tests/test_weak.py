@@ -47,6 +47,7 @@ def test_points_of_a_small_object_are_all_of_it():
     assert (weak.points(jax.random.key(0), 0 * mask, 5) == 1).sum() == 0
 
 
+@pytest.mark.slow
 def test_scribble():
     mask = disc()
     annotation = jax.jit(weak.scribble)(jax.random.key(0), mask)
