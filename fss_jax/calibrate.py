@@ -180,7 +180,7 @@ def _diagram(path: Path, result: dict) -> None:
                 label=f"{kind}, ECE {row[f'ece_{kind}']:.3f}",
             )
         axis.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="expected IoU", ylabel="mean IoU")
-        what = f"{result['dataset']} {result['split']}, {k} support{'s' * (k > 1)}"
+        what = f"{result['dataset']} {result['split']}, {k} support{'s' * (k != '1')}"
         axis.set_title(what, fontsize=10)
         axis.legend(loc="upper left", fontsize=8)
     with report.atomic(path) as temporary:
