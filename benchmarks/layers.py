@@ -39,10 +39,10 @@ def _jax(fn: Callable, *args: Any) -> Callable[[], Any]:
 
 
 def _torch(fn: Callable, *args: jax.Array) -> Callable[[], Any]:
-    """`fn` of the arrays, images [n, h, w, c] and kernels [k, k, in, out] in PyTorch's order."""
+    """`fn` of the arrays, the second a kernel [k, k, in, out], others images [n, h, w, c]."""
     tensors = []
     for n, array in enumerate(args):
-        order = (0, 3, 1, 2) if n == 0 else (3, 2, 0, 1)
+        order = (3, 2, 0, 1) if n == 1 else (0, 3, 1, 2)
         tensor = torch.tensor(np.asarray(array)).permute(order)
         tensors.append(tensor.contiguous(memory_format=torch.channels_last))
 
@@ -101,12 +101,7 @@ def gradients(module: layers.Conv | Window, side: int, inputs: int, padding: int
         options = ([1, 1], [padding, padding], [1, 1], False, [0, 0], 1, [True, True, False])
         return torch.ops.aten.convolution_backward(slope, x, kernel, None, *options)
 
-    as_image = torch.tensor(np.asarray(x)).permute(0, 3, 1, 2)
-    as_image = as_image.contiguous(memory_format=torch.channels_last)
-    return {
-        "ours": _jax(ours, slope, kernel, x),
-        "PyTorch": _torch(lambda slope, kernel: theirs(slope, kernel, as_image), slope, kernel),
-    }
+    return {"ours": _jax(ours, slope, kernel, x), "PyTorch": _torch(theirs, slope, kernel, x)}
 
 
 def _products(x: jax.Array, out: int) -> jax.Array:

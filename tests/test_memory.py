@@ -44,7 +44,7 @@ def test_a_recomputed_gradient_is_the_gradient():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnet", pytest.param("relation", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["resnet", "relation"])
 def test_normalized_networks_recompute_their_gradient_too(name):
     """BatchNorm's statistics are computed twice, and stored once."""
     rng = np.random.default_rng(0)

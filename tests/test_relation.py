@@ -58,7 +58,6 @@ def test_release_matches_the_reference():
     np.testing.assert_allclose(logits[0], expected, atol=1e-4)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "backbone,form,encoder,rest",
     [
@@ -66,7 +65,7 @@ def test_release_matches_the_reference():
         ("vgg16", "paper", 14_723_712, None),
         # torchvision's trunks, and 64 filters of 7x7 or 32 of 3x3 for the fourth channel.
         ("resnet101", "release", 42_500_160 + 49 * 64, None),
-        ("inception_v3", "paper", 21_785_568 + 9 * 32, None),
+        pytest.param("inception_v3", "paper", 21_785_568 + 9 * 32, None, marks=pytest.mark.slow),
     ],
 )
 def test_full_size(backbone, form, encoder, rest):
