@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from fss_jax import models
 from fss_jax.bank import Bank
 from fss_jax.checkpoints import TrainState
 from fss_jax.episodes import EpisodeSampler
 from fss_jax.models import summary
 from fss_jax.optimizers import make_optimizer
+from fss_jax.training import Learner
 
 IMAGES, CLASSES = 64, 4  # of the bank of random images
 OSLSM_QUERY = 500  # pixels: PASCAL's longer side, and what the protocol scores at
@@ -46,6 +46,12 @@ CASES = {
     "panet": Case("panet"),
     "canet": Case("canet"),
     "guided": Case("guided"),
+    "siamese": Case("oslsm_siamese"),
+    "nearest": Case("oslsm_nearest"),
+    "logistic": Case("oslsm_logistic"),
+    "svm": Case("oslsm_svm"),
+    "finetune": Case("oslsm_finetune"),
+    "cosegment": Case("oslsm_cosegment"),
 }
 
 
@@ -75,7 +81,7 @@ def get_config(
         owner, key = (config.model, key[6:]) if key.startswith("model.") else (config, key)
         owner[key] = value
     config.shots, config.dtype, config.remat = shots, dtype, remat
-    if width != 1.0:
+    if width != 1.0 and config.method != "cosegment":  # it has no channels
         config.model.width = width
     if size:
         config.query_size = size
@@ -89,10 +95,10 @@ def get_config(
 class Loaded:
     """A case's model with fresh weights, a bank of random images, and their episodes."""
 
-    def __init__(self, config: ConfigDict):
+    def __init__(self, config: ConfigDict, learner: Learner = Learner()):  # noqa: B008  frozen
         self.config = config
-        self.model = models.build_from(config)
-        self.variables = models.init_variables(self.model, config)
+        self.model = learner.build(config)
+        self.variables = learner.init(self.model, config)
         rng = np.random.default_rng(0)
         shape = (IMAGES, config.canvas, config.canvas)
         self.bank = Bank(

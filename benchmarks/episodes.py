@@ -19,7 +19,7 @@ from absl import flags
 
 from benchmarks import cases, machine, tables
 from benchmarks.timing import in_turn
-from fss_jax import commands, evaluation, feed, memory, protocols, training
+from fss_jax import commands, evaluation, feed, memory, models, protocols, training
 from fss_jax.devices import AXIS, replicate
 from fss_jax.metrics import confusion
 from fss_jax.optimizers import make_optimizer
@@ -187,7 +187,8 @@ def rows(rates: dict[str, float]) -> Iterator[dict]:
             for shots in map(int, SHOTS.value):
                 sizes = {"width": WIDTH.value, "size": SIZE.value, "remat": REMAT.value}
                 loaded = cases.Loaded(cases.get_config(name, shots=shots, dtype=dtype, **sizes))
-                for mode in MODES.value:
+                untrained = loaded.config.method in models.UNTRAINED
+                for mode in (m for m in MODES.value if not (untrained and m == "train")):
                     for batch in map(int, BATCHES.value):
                         known = {"case": name, "mode": mode, "shots": shots, "batch": batch}
                         known |= {"dtype": dtype, **sizes}

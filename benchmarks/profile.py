@@ -16,7 +16,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from benchmarks import cases, machine, operations, tables
-from fss_jax import commands, feed, training
+from fss_jax import base_network, commands, feed, training
 from fss_jax.devices import AXIS, replicate
 from fss_jax.optimizers import make_optimizer
 
@@ -50,8 +50,9 @@ def measure(config) -> dict:
     """Shares of a training step of a config by kind of operation."""
     config.canvas = min(config.canvas, max(config.support_size, config.query_size) or 500)
     config.init, config.steps_per_dispatch = "", 1
-    loaded, devices = cases.Loaded(config), jax.local_devices()[:1]
-    step = training.make_train_step(loaded.model, make_optimizer(config), config)
+    learner = base_network.LEARNER if config.method == "base" else training.Learner()
+    loaded, devices = cases.Loaded(config, learner), jax.local_devices()[:1]
+    step = training.make_train_step(loaded.model, make_optimizer(config), config, learner.loss)
     run = jax.pmap(step, axis_name=AXIS, devices=devices, donate_argnums=0)
     bank, now = replicate(loaded.bank, devices), [replicate(loaded.state(), devices)]
     plan = feed.Plan(1, config.batch, devices)

@@ -164,6 +164,8 @@ def _operands_of_computations(jaxpr: Jaxpr) -> set[Var]:
 
 
 def _inlined(eqn: Any) -> Jaxpr | None:
+    if eqn.params.get("branches_platforms"):  # jax.lax.platform_dependent: what a GPU runs
+        return eqn.params["branches"][-1].jaxpr
     if eqn.primitive.name in _COMPUTES:
         return None
     for name in _TRANSPARENT:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from fss_jax import imaging, protocols
+from fss_jax import imaging, models, protocols
 from fss_jax.bank import VOIDS
 from fss_jax.losses import LOSSES, PAIR_LOSSES
 
@@ -37,6 +37,12 @@ def check(config: ConfigDict, devices: int) -> None:
         raise ValueError(
             f"config.loss {config.loss!r} is the Siamese network's own; for the method "
             f"{config.method!r} choose one of {', '.join(LOSSES)}"
+        )
+    if config.method in models.UNTRAINED:
+        raise ValueError(
+            f"config.method {config.method!r} has nothing to train; run evaluate.py --config, for 1-NN, "
+            "the linear classifiers and fine-tuning with --config.init=workdir:W of a base network W "
+            "(python -m fss_jax.base_network)"
         )
     imaging.preprocessing(config.model.get("preprocessing", ""))
     protocols.get(config.protocol)

@@ -36,6 +36,9 @@ METHODS: dict[str, type[nn.Module]] = {
     "siamese": Siamese,
 }
 
+# Co-segmentation learns nothing; the others classify what fss_jax.base_network has learned.
+UNTRAINED = ("cosegment", "finetune", "logistic", "nearest")
+
 # These multiply or mix pixels with the mask itself; the others leave undecided pixels (-1) out.
 DENSE_ONLY = ("canet", "oslsm", "relation")
 

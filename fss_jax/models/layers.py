@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from fss_jax.models import winograd
+
 STATISTICS = ("batch", "episode", "running", "frozen")
 
 # N(0, sqrt(2 / (k * k * out))): torchvision's convolutions and the FSS-1000 release.
@@ -182,6 +184,13 @@ class Conv(nn.Module):
         return y
 
     def _convolve(self, x: Array, kernel: Any, padding: tuple[int, int]) -> Array:
+        same = (self.stride, self.dilation, padding) == (1, 1, (1, 1)) and kernel.shape[:2] == (
+            3,
+            3,
+        )
+        if same and winograd.pays_off(x, kernel):
+            y = winograd.conv3x3(x.reshape(-1, *x.shape[-3:]), kernel)
+            return y.reshape(*x.shape[:-3], *y.shape[1:])
         y = jax.lax.conv_general_dilated(
             x.reshape(-1, *x.shape[-3:]),
             kernel,

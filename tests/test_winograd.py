@@ -1,0 +1,67 @@
+"""The CPU's 3x3 convolution against XLA's, and against a sum over the nine taps in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fss_jax import memory
+from fss_jax.models import flops, winograd
+from fss_jax.models.layers import Conv
+
+
+def taps(x, kernel):
+    """The convolution by its definition."""
+    h, w = x.shape[1:3]
+    padded = np.pad(x.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    return sum(
+        padded[:, i : i + h, j : j + w] @ kernel[i, j].astype(np.float64)
+        for i in range(3)
+        for j in range(3)
+    )
+
+
+def drawn(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("b, h, w", [(1, 6, 8), (2, 7, 5), (3, 1, 1), (1, 2, 9)])
+def test_it_is_the_convolution_at_even_and_odd_sizes(b, h, w):
+    x, kernel = drawn(b, h, w, 5), drawn(3, 3, 5, 4, seed=1)
+    found = jax.jit(winograd.conv3x3)(x, kernel)
+    np.testing.assert_allclose(found, taps(x, kernel), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("b, h, w", [(1, 6, 8), (2, 7, 5)])
+def test_both_gradients_are_those_of_xla_s_convolution(b, h, w):
+    x, kernel, slope = drawn(b, h, w, 5), drawn(3, 3, 5, 4, seed=1), drawn(b, h, w, 4, seed=2)
+    module = Conv(4, use_bias=False)  # too few channels: XLA's
+
+    def gradients(conv):
+        return jax.jit(jax.grad(lambda x, k: (conv(x, k) * slope).sum(), (0, 1)))(x, kernel)
+
+    expected = gradients(lambda x, k: module.apply({"params": {"kernel": k}}, x))
+    for a, b in zip(gradients(winograd.conv3x3), expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4)
+
+
+def test_wide_layers_use_it_and_say_so_in_their_products():
+    """On a CPU the compiled layer holds no convolution; in bfloat16 or with few channels it does."""
+
+    def compiled(channels, **fields):
+        module, x = Conv(channels, use_bias=False, **fields), jnp.zeros((1, 4, 4, 4, channels))
+        variables = module.init(jax.random.key(0), x)
+        return jax.jit(module.apply).lower(variables, x).compile().as_text()
+
+    assert " convolution(" not in compiled(128)
+    for fields in ({"dtype": jnp.bfloat16}, {"stride": 2}, {"dilation": 2}, {"padding": 0}):
+        assert " convolution(" in compiled(128, **fields)
+    assert " convolution(" in compiled(64)
+
+
+def test_costs_are_counted_as_of_a_plain_convolution():
+    """Published MACs, and the memory of a GPU, which runs XLA's convolution."""
+    x, kernel = jnp.zeros((1, 8, 8, 128)), jnp.zeros((3, 3, 128, 128))
+    assert flops.gmacs(winograd.conv3x3, x, kernel) == 8 * 8 * 9 * 128 * 128 / 1e9
+    plain = memory.peak_bytes(winograd._plain, x, kernel)
+    assert memory.peak_bytes(winograd.conv3x3, x, kernel) == plain
