@@ -63,11 +63,11 @@ def conv(side: int, inputs: int, outputs: int, size: int = 3) -> Calls:
     """A convolution with its bias left out, as layers.Conv runs it."""
     x, kernel = _array(1, side, side, inputs), _array(size, size, inputs, outputs)
     module = layers.Conv(outputs, size, use_bias=False)
-    calls = {"ours": _jax(lambda x, k: module.apply({"params": {"kernel": k}}, x), x, kernel)}
-    if size == 1:
-        calls["plain XLA"] = _jax(_plain_conv, x, kernel)
-    calls["PyTorch"] = _torch(lambda x, k: F.conv2d(x, k, padding=size // 2), x, kernel)
-    return calls
+    return {
+        "ours": _jax(lambda x, k: module.apply({"params": {"kernel": k}}, x), x, kernel),
+        "plain XLA": _jax(lambda x, k: _plain_conv(x, k, size // 2), x, kernel),
+        "PyTorch": _torch(lambda x, k: F.conv2d(x, k, padding=size // 2), x, kernel),
+    }
 
 
 def fc6(side: int) -> Calls:
@@ -90,18 +90,25 @@ def gradients(module: layers.Conv | Window, side: int, inputs: int, padding: int
     out = side + 2 * padding - size + 1
     slope = _array(1, out, out, module.features)
 
-    def ours(slope, kernel, x):
-        known = {"bias": jnp.zeros(module.features)}
-        _, back = jax.vjp(
-            lambda x, k: module.apply({"params": known | {"kernel": k}}, x), x, kernel
-        )
-        return back(slope)
+    def ours(x, kernel):
+        params = {"bias": jnp.zeros(module.features), "kernel": kernel}
+        return module.apply({"params": params}, x)
+
+    def plain(x, kernel):
+        return _plain_conv(x, kernel, padding)
+
+    def both(fn):
+        return _jax(lambda slope, kernel, x: jax.vjp(fn, x, kernel)[1](slope), slope, kernel, x)
 
     def theirs(slope, kernel, x):
         options = ([1, 1], [padding, padding], [1, 1], False, [0, 0], 1, [True, True, False])
         return torch.ops.aten.convolution_backward(slope, x, kernel, None, *options)
 
-    return {"ours": _jax(ours, slope, kernel, x), "PyTorch": _torch(theirs, slope, kernel, x)}
+    return {
+        "ours": both(ours),
+        "plain XLA": both(plain),
+        "PyTorch": _torch(theirs, slope, kernel, x),
+    }
 
 
 def _products(x: jax.Array, out: int) -> jax.Array:
@@ -170,12 +177,15 @@ LAYERS: dict[str, Callable[[], Calls]] = {
     "3x3, 4 to 64 channels, 224 px": lambda: conv(224, 4, 64),
     "3x3, 64 to 64, 224 px": lambda: conv(224, 64, 64),
     "3x3, 128 to 64, 224 px": lambda: conv(224, 128, 64),
+    "3x3, 128 to 128, 112 px": lambda: conv(112, 128, 128),
     "3x3, 256 to 256, 56 px": lambda: conv(56, 256, 256),
+    "3x3, 512 to 512, 28 px": lambda: conv(28, 512, 512),
     "3x3, 512 to 512, 14 px": lambda: conv(14, 512, 512),
     "3x3, 1024 to 512, 7 px": lambda: conv(7, 1024, 512),
     "1x1, 4096 to 4096, 12 px (fc7)": lambda: conv(12, 4096, 4096, 1),
     "7x7, 512 to 4096, 12 px (fc6)": lambda: fc6(12),
     "3x3, 64 to 64, 224 px: gradients": lambda: gradients(layers.Conv(64), 224, 64, 1),
+    "3x3, 128 to 128, 112 px: gradients": lambda: gradients(layers.Conv(128), 112, 128, 1),
     "3x3, 256 to 256, 56 px: gradients": lambda: gradients(layers.Conv(256), 56, 256, 1),
     "3x3, 512 to 512, 14 px: gradients": lambda: gradients(layers.Conv(512), 14, 512, 1),
     "7x7, 512 to 4096, 12 px (fc6): gradients": lambda: gradients(Window(4096, size=7), 12, 512),

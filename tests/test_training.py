@@ -339,6 +339,7 @@ def test_a_workdir_of_another_run_is_refused_and_left_alone(toy_data, trained, c
         ({"model": {"preprocessing": "cafe"}}, "did you mean 'caffe'?"),
         ({"model": {"geometry": "paprika"}}, "paper"),
         ({"method": "oslm"}, "did you mean 'oslsm'?"),
+        ({"method": "nearest"}, "config.method 'nearest' has nothing to train"),
         ({"train_split": "training"}, "no split 'training'"),
         ({"shots": 9}, "an episode needs 10 images"),
         ({"model": {"geometry": "release"}}, "cannot have a stride of 32 pixels"),
