@@ -128,11 +128,11 @@ def windows(
 
 
 class Conv(nn.Module):
-    """A convolution with PyTorch's symmetric padding; 1x1 ones run as matrix products.
+    """A convolution with PyTorch's symmetric padding, as matrix products where these are faster.
 
     XLA's CPU convolution is several times slower than the same product for 1x1 kernels (stack.md
-    measured 3x forward and backward); on accelerators both are the same operation. Params as
-    nn.Conv's: kernel [k, k, in, features], bias [features].
+    measured 3x forward and backward); on accelerators both are the same operation. Wide 3x3 kernels
+    are `winograd`'s on a CPU. Params as nn.Conv's: kernel [k, k, in, features], bias [features].
 
     Attributes:
       features: output channels.
@@ -162,7 +162,7 @@ class Conv(nn.Module):
     def __call__(self, x: Float[Array, "*b h w c"]) -> Float[Array, "*b oh ow features"]:
         size = (self.kernel, self.kernel) if isinstance(self.kernel, int) else self.kernel
         kernel = self.param("kernel", self.kernel_init, (*size, x.shape[-1], self.features))
-        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+        x, kernel = x.astype(self.dtype), jnp.asarray(kernel, self.dtype)
         if size == (1, 1):
             x = x[..., :: self.stride, :: self.stride, :]
             y = (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:-1], self.features)
@@ -183,16 +183,14 @@ class Conv(nn.Module):
             y = y + bias.reshape((1,) * (y.ndim - 1) + (self.features,))
         return y
 
-    def _convolve(self, x: Array, kernel: Any, padding: tuple[int, int]) -> Array:
-        same = (self.stride, self.dilation, padding) == (1, 1, (1, 1)) and kernel.shape[:2] == (
-            3,
-            3,
-        )
-        if same and winograd.pays_off(x, kernel):
-            y = winograd.conv3x3(x.reshape(-1, *x.shape[-3:]), kernel)
+    def _convolve(self, x: Array, kernel: Array, padding: tuple[int, int]) -> Array:
+        images = x.reshape(-1, *x.shape[-3:])
+        simple = (self.stride, self.dilation, padding) == (1, 1, (1, 1))
+        if simple and winograd.pays_off(images, kernel):
+            y = winograd.conv3x3(images, kernel)
             return y.reshape(*x.shape[:-3], *y.shape[1:])
         y = jax.lax.conv_general_dilated(
-            x.reshape(-1, *x.shape[-3:]),
+            images,
             kernel,
             window_strides=(self.stride, self.stride),
             padding=[(p, p) for p in padding],

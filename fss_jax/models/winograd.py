@@ -20,8 +20,9 @@ Grid = list[list[Array]]  # arrays by row and column of a tile
 
 
 def pays_off(x: Array, kernel: Array) -> bool:
-    """Whether the products saved outweigh the sums: from 128 channels on, in float32."""
-    return min(kernel.shape[2:]) >= 128 and x.dtype == jnp.float32
+    """Whether this is a 3x3 kernel whose saved products outweigh the sums: 128 channels, float32."""
+    *size, inputs, features = kernel.shape
+    return size == [3, 3] and min(inputs, features) >= 128 and x.dtype == jnp.float32
 
 
 @jax.custom_vjp
