@@ -45,18 +45,21 @@ def test_both_gradients_are_those_of_xla_s_convolution(b, h, w):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4)
 
 
-def test_wide_layers_use_it_and_say_so_in_their_products():
-    """On a CPU the compiled layer holds no convolution; in bfloat16 or with few channels it does."""
+def test_wide_layers_on_large_maps_use_it():
+    """On a CPU the compiled layer then holds no convolution; in bfloat16, say, it does."""
 
-    def compiled(channels, **fields):
-        module, x = Conv(channels, use_bias=False, **fields), jnp.zeros((1, 4, 4, 4, channels))
+    def compiled(channels, side=28, **fields):
+        module, x = (
+            Conv(channels, use_bias=False, **fields),
+            jnp.zeros((1, 1, side, side, channels)),
+        )
         variables = module.init(jax.random.key(0), x)
         return jax.jit(module.apply).lower(variables, x).compile().as_text()
 
-    assert " convolution(" not in compiled(128)
+    assert " convolution(" not in compiled(256)
     for fields in ({"dtype": jnp.bfloat16}, {"stride": 2}, {"dilation": 2}, {"padding": 0}):
-        assert " convolution(" in compiled(128, **fields)
-    assert " convolution(" in compiled(64)
+        assert " convolution(" in compiled(256, **fields)
+    assert " convolution(" in compiled(128) and " convolution(" in compiled(256, 14)
 
 
 def test_costs_are_counted_as_of_a_plain_convolution():
