@@ -57,12 +57,18 @@ speed: install
 		--modes infer,cached,train --repeats 5 --budget 40 --out $(SPEED)/speed_episodes
 	$(BIN)/python -m benchmarks.episodes --cases oslsm,relation --shots 1 --batches 1,8,32 \
 		--width 0.125 --size 64 --budget 20 --out $(SPEED)/speed_episodes_small
+	$(BIN)/python -m benchmarks.episodes \
+		--cases siamese,nearest,logistic,svm,finetune,cosegment,panet,canet,guided --shots 1 \
+		--batches 1,8 --dtypes float32 --width 0.125 --size 64 --repeats 5 --budget 10 \
+		--out $(SPEED)/speed_episodes_methods
 	$(BIN)/python -m benchmarks.layers --out $(SPEED)/speed_layers
-	$(BIN)/python -m benchmarks.peer --modes infer,cached --shots 1 --batches 1,4 --budget 60 \
-		--out $(SPEED)/speed_peer
-	$(BIN)/python -m benchmarks.peer --modes label --batches 1,4 --images 32 --repeats 3 --budget 60 \
-		--notorch_compile --out $(SPEED)/speed_label
-	$(BIN)/python -m benchmarks.peer --modes train --shots 1 --batches 1 --repeats 5 --budget 60 \
+	$(BIN)/python -m benchmarks.peer --cases oslsm --modes infer,cached --shots 1 --batches 1,4 --repeats 5 \
+		--budget 30 --out $(SPEED)/speed_peer
+	$(BIN)/python -m benchmarks.peer --cases relation --modes infer,cached --shots 1 --batches 1,4 \
+		--budget 20 --notorch_compile --out $(SPEED)/speed_peer_relation
+	$(BIN)/python -m benchmarks.peer --cases relation --modes label --batches 4 --images 32 --repeats 3 \
+		--budget 30 --notorch_compile --out $(SPEED)/speed_label
+	$(BIN)/python -m benchmarks.peer --modes train --shots 1 --batches 1 --repeats 5 --budget 45 \
 		--notorch_compile --out $(SPEED)/speed_train
 	$(BIN)/python -m data_builders.prepare fss_glyphs --config full --data_dir $(DATA)
 	$(BIN)/python -m benchmarks.data --data_dir $(DATA) --dataset fss_glyphs/full --canvas 224 --size 224 \
@@ -74,7 +80,8 @@ speed: install
 	$(BIN)/python -m data_builders.prepare fss_glyphs --config tiny --option classes=12 --data_dir $(DATA)
 	$(BIN)/python -m benchmarks.startup --data_dir $(DATA) --dataset fss_glyphs/tiny-classes-12 \
 		--out $(SPEED)/speed_startup_toy
-	for name in quickstart pascal_small relation_small guided_small panet_small canet_small; do \
+	for name in quickstart pascal_small relation_small guided_small panet_small canet_small \
+			pascal_squeezenet_siamese pascal_squeezenet_base; do \
 		$(BIN)/python -m benchmarks.profile --config fss_jax/configs/$$name.py \
 			--out $(SPEED)/speed_profile_$$name; done
 	$(BIN)/python -m benchmarks.against_scikit_learn --out $(SPEED)/speed_against_scikit_learn.json

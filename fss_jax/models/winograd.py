@@ -2,8 +2,7 @@
 
 Lavin and Gray 2016 (arXiv 1509.09308), F(2x2, 3x3): each tile of 4x4 inputs gives 2x2 outputs. The
 convolution, and both its gradients, become matrix products of whole maps, between sums of a few
-slices each. XLA's CPU backend multiplies as fast as the machine can, which its convolutions do not.
-GPUs and TPUs keep XLA's convolution.
+slices each. GPUs and TPUs keep XLA's convolution.
 """
 
 import math
