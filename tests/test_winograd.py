@@ -28,7 +28,7 @@ def drawn(*shape, seed=0):
 @pytest.mark.parametrize("b, h, w", [(1, 6, 8), (2, 7, 5), (3, 1, 1), (1, 2, 9)])
 def test_it_is_the_convolution_at_even_and_odd_sizes(b, h, w):
     x, kernel = drawn(b, h, w, 5), drawn(3, 3, 5, 4, seed=1)
-    found = jax.jit(winograd.conv3x3)(x, kernel)
+    found = jax.jit(winograd.tiled)(x, kernel)
     np.testing.assert_allclose(found, taps(x, kernel), rtol=1e-5, atol=1e-4)
 
 
@@ -45,26 +45,28 @@ def test_both_gradients_are_those_of_xla_s_convolution(b, h, w):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4)
 
 
-def test_wide_layers_on_large_maps_use_it():
-    """On a CPU the compiled layer then holds no convolution; in bfloat16, say, it does."""
+def test_wide_layers_on_large_maps_use_it_and_gradients_of_wide_layers_do():
+    """On a CPU what is compiled then holds no convolution; in bfloat16, say, it does."""
 
-    def compiled(channels, side=28, **fields):
-        module, x = (
-            Conv(channels, use_bias=False, **fields),
-            jnp.zeros((1, 1, side, side, channels)),
-        )
-        variables = module.init(jax.random.key(0), x)
-        return jax.jit(module.apply).lower(variables, x).compile().as_text()
+    def convolves(channels, side=28, gradient=False, **fields):
+        module = Conv(channels, use_bias=False, **fields)
+        x = jnp.zeros((1, 1, side, side, channels))
+        run, variables = module.apply, module.init(jax.random.key(0), x)
+        if gradient:
+            run = jax.grad(lambda variables, x: module.apply(variables, x).sum(), (0, 1))
+        return " convolution(" in jax.jit(run).lower(variables, x).compile().as_text()
 
-    assert " convolution(" not in compiled(256)
+    assert not convolves(256)
     for fields in ({"dtype": jnp.bfloat16}, {"stride": 2}, {"dilation": 2}, {"padding": 0}):
-        assert " convolution(" in compiled(256, **fields)
-    assert " convolution(" in compiled(128) and " convolution(" in compiled(256, 14)
+        assert convolves(256, **fields)
+    assert convolves(128) and convolves(256, side=14)
+    assert not convolves(128, side=14, gradient=True)
+    assert convolves(64, side=14, gradient=True)
 
 
 def test_costs_are_counted_as_of_a_plain_convolution():
     """Published MACs, and the memory of a GPU, which runs XLA's convolution."""
-    x, kernel = jnp.zeros((1, 8, 8, 128)), jnp.zeros((3, 3, 128, 128))
-    assert flops.gmacs(winograd.conv3x3, x, kernel) == 8 * 8 * 9 * 128 * 128 / 1e9
+    x, kernel = jnp.zeros((1, 28, 28, 256)), jnp.zeros((3, 3, 256, 256))
+    assert flops.gmacs(winograd.conv3x3, x, kernel) == 28 * 28 * 9 * 256 * 256 / 1e9
     plain = memory.peak_bytes(winograd._plain, x, kernel)
     assert memory.peak_bytes(winograd.conv3x3, x, kernel) == plain

@@ -21,22 +21,23 @@ Grid = list[list[Array]]  # arrays by row and column of a tile
 
 
 def pays_off(x: Array, kernel: Array) -> bool:
-    """Whether this is a 3x3 convolution in float32 whose saved products outweigh the sums.
-
-    Measured inside whole networks on two cores: from 256 channels on, and on maps that are large
-    beside the kernel, which is transformed at every call.
-    """
+    """Whether to take `conv3x3`: for 3x3 kernels of 128 channels and more, in float32."""
     *size, inputs, features = kernel.shape
-    large = min(inputs, features) >= 256 and math.prod(x.shape[:-1]) >= 28 * 28
-    return size == [3, 3] and large and x.dtype == jnp.float32
+    return size == [3, 3] and min(inputs, features) >= 128 and x.dtype == jnp.float32
 
 
 @jax.custom_vjp
 def conv3x3(
     x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c features"]
 ) -> Float[Array, "b h w features"]:
-    """A convolution without stride, one zero around the image."""
-    return jax.lax.platform_dependent(x, kernel, cpu=_conv, default=_plain)
+    """A convolution without stride, one zero around the image.
+
+    Which parts are Winograd's was measured inside whole networks on two cores: the gradients, where
+    XLA is slowest, and the convolution of maps that are large beside a large kernel.
+    """
+    if min(kernel.shape[2:]) < 256 or math.prod(x.shape[:-1]) < 28 * 28:
+        return _plain(x, kernel)
+    return jax.lax.platform_dependent(x, kernel, cpu=tiled, default=_plain)
 
 
 def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -59,8 +60,8 @@ def _plain(x: Array, kernel: Array) -> Array:
     )
 
 
-def _conv(x: Array, kernel: Array, kernel_axis: int = 0) -> Array:
-    """The convolution; with `kernel_axis` 1 it contracts the kernel's outputs, not its inputs."""
+def tiled(x: Array, kernel: Array, kernel_axis: int = 0) -> Array:
+    """`conv3x3` tile by tile; with `kernel_axis` 1 it contracts the kernel's outputs, not its inputs."""
     b, h, w, _ = x.shape
     down, across = _tiles(h, w)
     products = _products(
@@ -76,7 +77,7 @@ def _gradients(x: Array, kernel: Array, slope: Array) -> tuple[Array, Array]:
     """Of the input, a convolution too, and of the kernel: each transform's adjoint is its transpose."""
     b, h, w, features = slope.shape
     down, across = _tiles(h, w)
-    of_input = _conv(slope, kernel[::-1, ::-1], kernel_axis=1)
+    of_input = tiled(slope, kernel[::-1, ::-1], kernel_axis=1)
     slope = jnp.pad(slope, ((0, 0), (0, 2 * down - h), (0, 2 * across - w), (0, 0)))
     slope = slope.reshape(b, down, 2, across, 2, features)
     slopes = [[slope[:, :, i, :, j].reshape(-1, features) for j in (0, 1)] for i in (0, 1)]
