@@ -1,6 +1,7 @@
 """The CPU's 3x3 convolution against XLA's, and against a sum over the nine taps in float64."""
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -62,6 +63,17 @@ def test_wide_layers_on_large_maps_use_it_and_gradients_of_wide_layers_do():
     assert convolves(128) and convolves(256, side=14)
     assert not convolves(128, side=14, gradient=True)
     assert convolves(64, side=14, gradient=True)
+
+
+@pytest.mark.parametrize("side", [14, 28])
+def test_a_layer_is_exported_with_any_number_of_images(side):
+    module, (b,) = Conv(256, use_bias=False), jax.export.symbolic_shape("b")
+    x = jnp.asarray(drawn(2, 1, side, side, 256))
+    variables = module.init(jax.random.key(0), x)
+    shape = jax.ShapeDtypeStruct((b, *x.shape[1:]), jnp.float32)
+    run = jax.export.export(jax.jit(module.apply), platforms=("cpu", "cuda"))(variables, shape)
+    expected = jax.jit(module.apply)(variables, x)
+    np.testing.assert_allclose(run.call(variables, x), expected, rtol=1e-5, atol=1e-4)
 
 
 def test_costs_are_counted_as_of_a_plain_convolution():

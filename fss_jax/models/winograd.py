@@ -5,8 +5,6 @@ convolution, and both its gradients, become matrix products of whole maps, betwe
 slices each. GPUs and TPUs keep XLA's convolution.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,7 +33,9 @@ def conv3x3(
     Which parts are Winograd's was measured inside whole networks on two cores: the gradients, where
     XLA is slowest, and the convolution of maps that are large beside a large kernel.
     """
-    if min(kernel.shape[2:]) < 256 or math.prod(x.shape[:-1]) < 28 * 28:
+    b, h, w, _ = x.shape
+    images = b if isinstance(b, int) else 1  # fss_jax.export leaves their number open
+    if min(kernel.shape[2:]) < 256 or images * h * w < 28 * 28:
         return _plain(x, kernel)
     return jax.lax.platform_dependent(x, kernel, cpu=tiled, default=_plain)
 
