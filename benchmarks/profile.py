@@ -50,7 +50,7 @@ def measure(config) -> dict:
     """Shares of a training step of a config by kind of operation."""
     config.canvas = min(config.canvas, max(config.support_size, config.query_size) or 500)
     config.init, config.steps_per_dispatch = "", 1
-    learner = base_network.LEARNER if config.method == "base" else training.Learner()
+    learner = base_network.learner_of(config)
     loaded, devices = cases.Loaded(config, learner), jax.local_devices()[:1]
     step = training.make_train_step(loaded.model, make_optimizer(config), config, learner.loss)
     run = jax.pmap(step, axis_name=AXIS, devices=devices, donate_argnums=0)

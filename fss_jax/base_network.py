@@ -178,6 +178,11 @@ def init_variables(model: nn.Module, config: ConfigDict) -> dict[str, Any]:
 LEARNER = training.Learner(build, init_variables, training_view, class_loss, ClassValidation)
 
 
+def learner_of(config: ConfigDict) -> training.Learner:
+    """What a config trains: this network if its method is 'base', else that method."""
+    return LEARNER if config.method == "base" else training.Learner()
+
+
 def train(config: ConfigDict, workdir: str | Path, device_count: int = 0) -> dict:
     """Trains or resumes, then scores the best checkpoint; returns what the result file holds."""
     training.train(config, workdir, device_count, LEARNER)

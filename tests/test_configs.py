@@ -26,7 +26,6 @@ from fss_jax.weights.layouts import Imported
 from fss_jax.weights.placing import compare
 
 NAMES = sorted(m.name for m in pkgutil.iter_modules(configs.__path__) if m.name != "base")
-UNTRAINED = ("nearest", "logistic", "finetune", "cosegment")  # on weights that others trained
 
 
 def get(name):
@@ -60,7 +59,7 @@ def test_a_config_is_known_in_all_its_names(name):
 def test_a_config_builds_its_model_and_trains_a_step(name):
     """At full size, by shapes alone: nothing is computed."""
     config = get(name)
-    learner = base_network.LEARNER if config.method == "base" else training.Learner()
+    learner = base_network.learner_of(config)
     model, optimizer = learner.build(config), make_optimizer(config)
     inputs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes(config)]
     if config.method == "base":
@@ -69,7 +68,7 @@ def test_a_config_builds_its_model_and_trains_a_step(name):
     params = variables.pop("params", {})
     variables.pop("losses", None)
     names = jax.tree.leaves(leaf_names(params))
-    if config.method in UNTRAINED:
+    if config.method in models.UNTRAINED:
         return
     for pattern in [*config.clip_groups, *(rule[0] for rule in config.lr_multipliers)]:
         assert any(re.fullmatch(pattern, leaf) for leaf in names), f"{pattern} matches no leaf"

@@ -188,15 +188,15 @@ class Conv(nn.Module):
         simple = (self.stride, self.dilation, padding) == (1, 1, (1, 1))
         if simple and winograd.pays_off(images, kernel):
             y = winograd.conv3x3(images, kernel)
-            return y.reshape(*x.shape[:-3], *y.shape[1:])
-        y = jax.lax.conv_general_dilated(
-            images,
-            kernel,
-            window_strides=(self.stride, self.stride),
-            padding=[(p, p) for p in padding],
-            rhs_dilation=(self.dilation, self.dilation),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        else:
+            y = jax.lax.conv_general_dilated(
+                images,
+                kernel,
+                window_strides=(self.stride, self.stride),
+                padding=[(p, p) for p in padding],
+                rhs_dilation=(self.dilation, self.dilation),
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            )
         return y.reshape(*x.shape[:-3], *y.shape[1:])
 
 
