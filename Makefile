@@ -38,7 +38,7 @@ toy: install
 	$(BIN)/python evaluate.py --workdir $(TOY)/quickstart --exhaustive
 	$(BIN)/python evaluate.py --workdir $(TOY)/quickstart --protocol all --episodes 8
 	$(BIN)/python evaluate.py --workdir $(TOY)/quickstart --ways 2 --episodes 8
-	$(BIN)/python -m fss_jax.refine --workdir $(TOY)/quickstart \
+	$(BIN)/python -m fss_jax.studies.growing_support --workdir $(TOY)/quickstart \
 		--class glyph_dejavusans_bold_0031 --rounds 2
 	XLA_FLAGS="$(FAST)" $(BIN)/python -m benchmarks.episodes --cases relation --shots 1 --batches 1 \
 		--dtypes float32 --width 0.03125 --size 32 --repeats 3 --out $(TOY)/speed/episodes

@@ -4,7 +4,7 @@ Writes WORKDIR/results/PROTOCOL_Kshot.json, .md and .png (best, median and worst
 --exhaustive it scores every (support, query) pair instead, with --shots=K every set of K supports:
 results/exhaustive_Kshot.json, .md and .png (the best and the worst support of some classes). With
 --protocol all it scores every protocol published for the dataset: results/protocols_Kshot.md. With
---ways C the episodes have C classes (fss_jax/ways.py): results/PROTOCOL_Cway_Kshot.*.
+--ways C the episodes have C classes (fss_jax/studies/ways.py): results/PROTOCOL_Cway_Kshot.*.
 """
 
 from typing import Any
@@ -12,11 +12,13 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from fss_jax import commands
+from fss_jax.runtime import messages
 
 flags.DEFINE_string("workdir", None, "a workdir that train.py filled", required=True)
 config_flags.DEFINE_config_file("config", None, "scores its --config.init, not a checkpoint")
-flags.DEFINE_string("protocol", None, "see fss_jax/protocols.py, or all; default: the config's")
+flags.DEFINE_string(
+    "protocol", None, "see fss_jax/scoring/protocols.py, or all; default: the config's"
+)
 flags.DEFINE_integer("shots", None, "supports per episode; default: the config's", lower_bound=1)
 flags.DEFINE_string("split", None, "default: the config's test split")
 flags.DEFINE_string("dataset", None, "another dataset than the config's, NAME[/CONFIG]")
@@ -37,9 +39,11 @@ FLAGS = flags.FLAGS
 
 
 def main() -> None:
-    from fss_jax import comparison, devices, pair_results, results, ways_results
+    from fss_jax.runtime import devices
+    from fss_jax.scoring import results
+    from fss_jax.studies import every_pair, every_protocol, several_classes
 
-    commands.use_compilation_cache()
+    messages.use_compilation_cache()
     devices.join_cluster(FLAGS.cluster)
     where = _given("split", "dataset", "data_dir", "checkpoint", "canvas", "drop_rare_classes")
     where |= {"shots": FLAGS.shots, "device_count": FLAGS.devices}
@@ -49,14 +53,14 @@ def main() -> None:
             "--exhaustive scores every pair", "records", "episodes", "config", "ways", "annotation"
         )
         settings = {"protocol": FLAGS.protocol, "items_file": FLAGS.items, **where}
-        text = pair_results.table(pair_results.evaluate(FLAGS.workdir, **settings))
+        text = every_pair.table(every_pair.evaluate(FLAGS.workdir, **settings))
     elif FLAGS.protocol == "all":
         _refuse("--protocol all draws lists of its own", "records", "items", "ways")
-        text = comparison.table(comparison.evaluate_all(FLAGS.workdir, **how, **where))
+        text = every_protocol.table(every_protocol.evaluate_all(FLAGS.workdir, **how, **where))
     elif FLAGS.ways > 1:
         _refuse("--ways draws lists of its own", "records", "items")
         settings = {"ways": FLAGS.ways, "protocol": FLAGS.protocol, **how, **where}
-        text = ways_results.result_table(ways_results.evaluate(FLAGS.workdir, **settings))
+        text = several_classes.result_table(several_classes.evaluate(FLAGS.workdir, **settings))
     else:
         lists = {"records_file": FLAGS.records, "items_file": FLAGS.items}
         settings = {"protocol": FLAGS.protocol, **lists, **how, **where}
@@ -76,4 +80,4 @@ def _refuse(why: str, *names: str) -> None:
 
 
 if __name__ == "__main__":
-    commands.run(main)
+    messages.run(main)

@@ -7,7 +7,7 @@ resumes from its last checkpoint; SIGTERM saves first.
 from absl import flags
 from ml_collections import config_flags
 
-from fss_jax import commands
+from fss_jax.runtime import messages
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "experiment, a file in fss_jax/configs")
 WORKDIR = flags.DEFINE_string("workdir", None, "folder for checkpoints, logs and pictures")
@@ -24,14 +24,15 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main() -> None:
-    from fss_jax import devices, training
+    from fss_jax.runtime import devices
+    from fss_jax.training import loop
 
-    commands.use_compilation_cache()
+    messages.use_compilation_cache()
     devices.join_cluster(CLUSTER.value)
     if INIT_FROM.value:
         CONFIG.value.init = f"workdir:{INIT_FROM.value}"
-    training.train(CONFIG.value, WORKDIR.value, DEVICES.value)
+    loop.train(CONFIG.value, WORKDIR.value, DEVICES.value)
 
 
 if __name__ == "__main__":
-    commands.run(main)
+    messages.run(main)

@@ -18,11 +18,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
 
-from fss_jax import report
 from fss_jax.experiments.timing import measure
-from fss_jax.models.logistic import fit
-from fss_jax.models.nearest import margin, nearest_distances
-from fss_jax.runs import provenance, provenance_line
+from fss_jax.methods.logistic import fit
+from fss_jax.methods.nearest import margin, nearest_distances
+from fss_jax.reports import report
+from fss_jax.scoring.workdir import provenance, provenance_line
 
 QUERY_CELLS = 324  # of 500 pixels through FCN-32s (protocols.md A.7)
 

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from fss_jax.bank import Bank
-from fss_jax.checkpoints import TrainState
-from fss_jax.episodes import EpisodeSampler
-from fss_jax.models import summary
-from fss_jax.optimizers import make_optimizer
-from fss_jax.training import Learner
+from fss_jax.data.bank import Bank
+from fss_jax.data.records import EpisodeSampler
+from fss_jax.reports import model_summary
+from fss_jax.runtime.checkpoints import TrainState
+from fss_jax.training.loop import Learner
+from fss_jax.training.optimizers import make_optimizer
 
 IMAGES, CLASSES = 64, 4  # of the bank of random images
 OSLSM_QUERY = 500  # pixels: PASCAL's longer side, and what the protocol scores at
@@ -123,12 +123,12 @@ class Loaded:
 
     def gmacs(self, queries: int) -> tuple[float, float]:
         """Billions of MACs of the support of an episode, and of `queries` queries."""
-        episode = summary.episode_shapes(
+        episode = model_summary.episode_shapes(
             shots=self.config.shots,
             queries=queries,
             support_size=self.config.support_size,
             query_size=self.config.query_size,
         )
         shapes = jax.eval_shape(lambda: self.variables)
-        condition, segment = summary.macs_of_halves(self.model, shapes, episode)
+        condition, segment = model_summary.macs_of_halves(self.model, shapes, episode)
         return condition / 1e9, segment / 1e9

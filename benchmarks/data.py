@@ -16,11 +16,12 @@ import numpy as np
 from absl import flags
 
 from benchmarks import machine, tables
-from fss_jax import bank as banks
-from fss_jax import commands, datasets, feed
-from fss_jax.bank import Bank
-from fss_jax.devices import AXIS, replicate, shard
-from fss_jax.episodes import EpisodeSampler
+from fss_jax.data import bank as banks
+from fss_jax.data import datasets, feed
+from fss_jax.data.bank import Bank
+from fss_jax.data.records import EpisodeSampler
+from fss_jax.runtime import messages
+from fss_jax.runtime.devices import AXIS, replicate, shard
 
 DATASET = flags.DEFINE_string("dataset", "fss_glyphs/tiny", "a prepared dataset")
 DATA_DIR = flags.DEFINE_string("data_dir", "data", "where it was prepared")
@@ -150,7 +151,7 @@ def measure(split) -> list[dict]:
 
 
 def main() -> None:
-    commands.use_compilation_cache()
+    messages.use_compilation_cache()
     split = datasets.open_split(DATASET.value, "train", DATA_DIR.value)
     result = machine.facts() | {"dataset": split.name, "rows": measure(split)}
     header = ["feed", "step computes, ms", "episodes/s (rounds)", "waiting for data"]
@@ -167,4 +168,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    commands.run(main)
+    messages.run(main)

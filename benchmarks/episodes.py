@@ -19,10 +19,14 @@ from absl import flags
 
 from benchmarks import cases, machine, tables
 from benchmarks.timing import in_turn
-from fss_jax import commands, evaluation, feed, memory, models, protocols, training
-from fss_jax.devices import AXIS, replicate
-from fss_jax.metrics import confusion
-from fss_jax.optimizers import make_optimizer
+from fss_jax import methods
+from fss_jax.data import feed
+from fss_jax.runtime import memory, messages
+from fss_jax.runtime.devices import AXIS, replicate
+from fss_jax.scoring import evaluation, protocols
+from fss_jax.scoring.metrics import confusion
+from fss_jax.training import loop
+from fss_jax.training.optimizers import make_optimizer
 
 CASES = flags.DEFINE_list("cases", ["oslsm", "relation"], f"of {', '.join(cases.CASES)}")
 MODES = flags.DEFINE_list("modes", ["train", "infer", "cached"], "which of them to time")
@@ -62,7 +66,7 @@ def train(loaded: cases.Loaded, batch: int) -> Work:
     config = loaded.config
     config.batch = batch
     devices = jax.local_devices()[:1]
-    step = training.make_train_step(loaded.model, make_optimizer(config), config)
+    step = loop.make_train_step(loaded.model, make_optimizer(config), config)
     run = jax.pmap(step, axis_name=AXIS, devices=devices, donate_argnums=0)
     bank = replicate(loaded.bank, devices)
     state = replicate(loaded.state(), devices)
@@ -187,7 +191,7 @@ def rows(rates: dict[str, float]) -> Iterator[dict]:
             for shots in map(int, SHOTS.value):
                 sizes = {"width": WIDTH.value, "size": SIZE.value, "remat": REMAT.value}
                 loaded = cases.Loaded(cases.get_config(name, shots=shots, dtype=dtype, **sizes))
-                untrained = loaded.config.method in models.UNTRAINED
+                untrained = loaded.config.method in methods.UNTRAINED
                 for mode in (m for m in MODES.value if not (untrained and m == "train")):
                     for batch in map(int, BATCHES.value):
                         known = {"case": name, "mode": mode, "shots": shots, "batch": batch}
@@ -243,7 +247,7 @@ def main() -> None:
                 raise ValueError(
                     f"--{flag.name} has {value!r}; expected some of {', '.join(known)}"
                 )
-    commands.use_compilation_cache()
+    messages.use_compilation_cache()
     facts = machine.facts()
     rates = {dtype: machine.matrix_rate(dtype) for dtype in DTYPES.value}
     found = []
@@ -258,4 +262,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    commands.run(main)
+    messages.run(main)

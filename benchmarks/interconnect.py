@@ -1,8 +1,8 @@
 """Step time against the number of devices, up to 256: calculated from counts and rates, not measured."""
 
 from benchmarks import cases, tables
-from fss_jax import models
-from fss_jax.models import summary
+from fss_jax import methods
+from fss_jax.reports import model_summary
 
 # What the calculation assumes: a node of H200s (performance.md) and a cluster of them.
 RATE = 790e12 * 0.45  # FLOP/s of a device: measured product in bfloat16 at an MFU of 45%
@@ -24,16 +24,16 @@ def all_reduce_seconds(gradient_bytes: float, devices: int) -> float:
 def calculate(name: str, batch: int) -> list[dict]:
     """Step time against devices; nothing of the messages is hidden behind the backward pass."""
     config = cases.get_config(name, shots=1 if name.startswith("oslsm") else 5)
-    model = models.build_from(config)
-    episode = summary.episode_shapes(
+    model = methods.build_from(config)
+    episode = model_summary.episode_shapes(
         shots=config.shots,
         queries=config.queries,
         support_size=config.support_size,
         query_size=config.query_size,
     )
-    variables = summary.variable_shapes(model, episode)
-    gradient_bytes = 4 * summary.count(variables["params"])  # float32
-    flop = 2 * 3 * sum(summary.macs_of_halves(model, variables, episode)) * batch
+    variables = model_summary.variable_shapes(model, episode)
+    gradient_bytes = 4 * model_summary.count(variables["params"])  # float32
+    flop = 2 * 3 * sum(model_summary.macs_of_halves(model, variables, episode)) * batch
     rows = []
     for devices in COUNTS:
         compute, message = flop / RATE, all_reduce_seconds(gradient_bytes, devices)

@@ -2,7 +2,7 @@
 
 import re
 
-from fss_jax import training
+from fss_jax.training import loop
 
 
 def kind(name: str, op_name: str) -> str:
@@ -12,9 +12,9 @@ def kind(name: str, op_name: str) -> str:
       name: of the instruction, 'transpose_copy_fusion.1'.
       op_name: where it comes from, 'jit(step)/optimizer/mul'.
     """
-    if f"/{training.OPTIMIZER_SCOPE}/" in op_name:
+    if f"/{loop.OPTIMIZER_SCOPE}/" in op_name:
         return "optimizer"
-    if f"/{training.DATA_SCOPE}/" in op_name:
+    if f"/{loop.DATA_SCOPE}/" in op_name:
         return "gather and warp"
     if re.match(r"(wrapped_)?(transpose|copy)", name):
         return "transposes and copies"

@@ -24,9 +24,9 @@ from absl import flags  # noqa: E402
 
 from benchmarks import cases, machine, peers, tables  # noqa: E402
 from benchmarks.timing import Timing, in_turn, ratio  # noqa: E402
-from fss_jax import commands  # noqa: E402
-from fss_jax.losses import segmentation_loss  # noqa: E402
-from fss_jax.optimizers import make_optimizer  # noqa: E402
+from fss_jax.runtime import messages  # noqa: E402
+from fss_jax.training.losses import segmentation_loss  # noqa: E402
+from fss_jax.training.optimizers import make_optimizer  # noqa: E402
 
 CASES = flags.DEFINE_list("cases", ["oslsm", "relation"], f"of {', '.join(peers.PEERS)}")
 MODES = flags.DEFINE_list("modes", ["infer", "cached", "label", "train"], "what to time")
@@ -280,7 +280,7 @@ def table(result: dict) -> list[str]:
 
 
 def main() -> None:
-    commands.use_compilation_cache()
+    messages.use_compilation_cache()
     result = machine.facts() | {
         "dtype": DTYPE.value, "width": WIDTH.value, "size": SIZE.value, "images": IMAGES.value,
         "torch": torch.__version__, "torch_threads": torch.get_num_threads(), "rows": [],
@@ -301,4 +301,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    commands.run(main)
+    messages.run(main)

@@ -1,6 +1,6 @@
 """The released networks in PyTorch as strong peers: batched, channels_last, autocast, compiled.
 
-Layers are those of the parity tests (tests/reference_releases.py), which hold them to our results;
+Layers are those of the parity tests (tests/references/reference_releases.py), which hold them to our results;
 here they take batches and keep what the support gave.
 """
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests/references"))
 
 import reference_releases as releases  # noqa: E402
 

@@ -16,9 +16,11 @@ from absl import flags
 from ml_collections import config_flags
 
 from benchmarks import cases, machine, operations, tables
-from fss_jax import base_network, commands, feed, training
-from fss_jax.devices import AXIS, replicate
-from fss_jax.optimizers import make_optimizer
+from fss_jax.data import feed
+from fss_jax.runtime import messages
+from fss_jax.runtime.devices import AXIS, replicate
+from fss_jax.training import base_network, loop
+from fss_jax.training.optimizers import make_optimizer
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "a file of fss_jax/configs")
 STEPS = flags.DEFINE_integer("steps", 5, "traced steps")
@@ -52,7 +54,7 @@ def measure(config) -> dict:
     config.init, config.steps_per_dispatch = "", 1
     learner = base_network.learner_of(config)
     loaded, devices = cases.Loaded(config, learner), jax.local_devices()[:1]
-    step = training.make_train_step(loaded.model, make_optimizer(config), config, learner.loss)
+    step = loop.make_train_step(loaded.model, make_optimizer(config), config, learner.loss)
     run = jax.pmap(step, axis_name=AXIS, devices=devices, donate_argnums=0)
     bank, now = replicate(loaded.bank, devices), [replicate(loaded.state(), devices)]
     plan = feed.Plan(1, config.batch, devices)
@@ -85,7 +87,7 @@ def measure(config) -> dict:
 
 
 def main() -> None:
-    commands.use_compilation_cache()
+    messages.use_compilation_cache()
     result = machine.facts() | measure(CONFIG.value)
     total = sum(result["kinds_ms"].values()) or 1.0
     rows = [
@@ -108,4 +110,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    commands.run(main)
+    messages.run(main)

@@ -12,9 +12,11 @@ from absl import flags
 
 from benchmarks import cases, interconnect, machine, tables
 from benchmarks.timing import in_turn
-from fss_jax import commands, feed, training
-from fss_jax.devices import AXIS, replicate
-from fss_jax.optimizers import make_optimizer
+from fss_jax.data import feed
+from fss_jax.runtime import messages
+from fss_jax.runtime.devices import AXIS, replicate
+from fss_jax.training import loop
+from fss_jax.training.optimizers import make_optimizer
 
 CASES = flags.DEFINE_list("cases", ["oslsm", "relation"], f"of {', '.join(cases.CASES)}")
 DEVICES = flags.DEFINE_list("devices", ["1", "2", "4", "8"], "numbers of devices")
@@ -32,7 +34,7 @@ def step_seconds(name: str, count: int, batch: int) -> dict:
     config = cases.get_config(name, shots=1, width=WIDTH.value, size=SIZE.value)
     config.batch = batch * count
     loaded, devices = cases.Loaded(config), jax.local_devices()[:count]
-    step = training.make_train_step(loaded.model, make_optimizer(config), config)
+    step = loop.make_train_step(loaded.model, make_optimizer(config), config)
     run = jax.pmap(step, axis_name=AXIS, devices=devices, donate_argnums=0)
     bank, now = replicate(loaded.bank, devices), [replicate(loaded.state(), devices)]
     plan = feed.Plan(1, batch, devices)
@@ -97,7 +99,7 @@ def table(result: dict) -> list[str]:
 
 
 def main() -> None:
-    commands.use_compilation_cache()
+    messages.use_compilation_cache()
     result = machine.facts() | {
         "calculated": [
             row
@@ -111,4 +113,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    commands.run(main)
+    messages.run(main)

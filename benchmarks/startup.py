@@ -13,7 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from benchmarks import machine, tables
-from fss_jax import commands
+from fss_jax.runtime import messages
 
 CONFIG = flags.DEFINE_string("config", "fss_jax/configs/quickstart.py", "what to start")
 DATASET = flags.DEFINE_string("dataset", "fss_glyphs/tiny", "a prepared dataset")
@@ -71,4 +71,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    commands.run(main)
+    messages.run(main)

@@ -8,7 +8,7 @@ __all__ = ["Segmenter"]
 def __getattr__(name: str) -> Any:
     """`Segmenter` on demand: most commands of the package need not load it."""
     if name == "Segmenter":
-        from fss_jax.predict import Segmenter
+        from fss_jax.labelling.segmenter import Segmenter
 
         return Segmenter
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

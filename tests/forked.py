@@ -13,6 +13,7 @@ import traceback
 
 import fss_jax.pair_results
 import fss_jax.results
+
 import fss_jax.training  # noqa: F401
 
 

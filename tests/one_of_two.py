@@ -7,16 +7,19 @@ import sys
 
 import toy
 
-from fss_jax import commands, pair_results, results, training
-from fss_jax.devices import join_cluster
+from fss_jax.runtime import messages
+from fss_jax.runtime.devices import join_cluster
+from fss_jax.scoring import results
+from fss_jax.studies import every_pair
+from fss_jax.training import loop
 
 if __name__ == "__main__":
     data_dir, workdir = sys.argv[1:]
-    commands.use_compilation_cache()
+    messages.use_compilation_cache()
     join_cluster()
     config = toy.get_config()
     config.data_dir = data_dir
     config.steps, config.log_every = 1_000_000, 1
-    training.train(config, workdir)
+    loop.train(config, workdir)
     results.evaluate(workdir, checkpoint="latest", episodes=10, trivial=False)
-    pair_results.evaluate(workdir, checkpoint="latest")
+    every_pair.evaluate(workdir, checkpoint="latest")

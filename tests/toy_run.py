@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import toy
 from ml_collections import ConfigDict
 
-from fss_jax import checkpoints, models
-from fss_jax.checkpoints import TrainState
-from fss_jax.optimizers import make_optimizer
+from fss_jax import methods
+from fss_jax.runtime import checkpoints
+from fss_jax.runtime.checkpoints import TrainState
+from fss_jax.training.optimizers import make_optimizer
 
 
 def save(folder: Path, **changes) -> Path:
@@ -24,7 +25,7 @@ def save(folder: Path, **changes) -> Path:
     config.model = ConfigDict(changes.pop("model_fields", config.model))
     config.model.update(changes.pop("model", {}))
     config.update(changes)
-    variables = models.init_variables(models.build_from(config), config)
+    variables = methods.init_variables(methods.build_from(config), config)
     params = variables.pop("params")
     state = TrainState(jnp.int32(0), params, variables, make_optimizer(config).init(params))
     workdir = folder / "run"

@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
     c.drop_rare_classes = False  # leave out classes with too few images for an episode, and say so
     c.bank = "auto"  # 'device', 'loader' (decodes while training), or 'auto': device if it fits
 
-    # Method: its name in fss_jax.models and its fields.
+    # Method: its name in fss_jax.methods and its fields.
     c.method = "oslsm"
     c.model = ConfigDict()
     c.dtype = "float32"  # compute dtype: float32 or bfloat16

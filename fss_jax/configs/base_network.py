@@ -1,6 +1,6 @@
 """The base network of OSLSM's comparison methods (OSLSM 5.1): FCN-32s on a fold's training classes.
 
-python -m fss_jax.base_network --config fss_jax/configs/base_network.py --workdir runs/base_fold0 \
+python -m fss_jax.training.base_network --config fss_jax/configs/base_network.py --workdir runs/base_fold0 \
     --config.dataset=pascal_5i/fold0 --config.init=caffe:vgg16:VGG_ILSVRC_16_layers.caffemodel
 
 16-way: 15 classes and background; void is left out. The paper says that FCN-32s was fine-tuned and

@@ -2,7 +2,7 @@
 
 python train.py --config fss_jax/configs/fss1000_inception.py --workdir runs/fss1000_inception
 
-Skips and channels are our choice (see fss_jax/models/relation.py). The MSE row: --config.loss=mse.
+Skips and channels are our choice (see fss_jax/methods/relation.py). The MSE row: --config.loss=mse.
 Not trained here in full.
 """
 

@@ -1,6 +1,6 @@
 """The base network with AlexNet, for the LogReg baseline of OSLSM's Figure 3.
 
-python -m fss_jax.base_network --config fss_jax/configs/oslsm_alexnet_base.py \
+python -m fss_jax.training.base_network --config fss_jax/configs/oslsm_alexnet_base.py \
     --workdir runs/base_alexnet --config.init=torchvision:alexnet
 """
 

@@ -4,7 +4,7 @@ python evaluate.py --config fss_jax/configs/oslsm_logistic.py --workdir runs/osl
     --config.dataset=pascal_5i/fold0 --config.init=workdir:runs/base_fold0
 
 The strength is to be chosen on the training classes of each fold (the paper does not give its own):
-python -m fss_jax.strength --config fss_jax/configs/oslsm_logistic.py \
+python -m fss_jax.studies.regularization --config fss_jax/configs/oslsm_logistic.py \
     --config.dataset=pascal_5i/fold0 --config.init=workdir:runs/base_fold0
 """
 

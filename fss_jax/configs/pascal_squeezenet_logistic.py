@@ -5,7 +5,7 @@ python evaluate.py --config fss_jax/configs/pascal_squeezenet_logistic.py \
     --config.init=workdir:runs/base_squeezenet \
     --config.init_skip=score
 
-The strength is to be chosen on training classes: fss_jax.strength.
+The strength is to be chosen on training classes: fss_jax.studies.regularization.
 """
 
 from ml_collections import ConfigDict

@@ -10,8 +10,9 @@ its page is WORKDIR/NAME_small.md.
 import argparse
 from pathlib import Path
 
-from fss_jax import commands, experiments
+from fss_jax import experiments
 from fss_jax.experiments import runner, toy
+from fss_jax.runtime import messages
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -29,8 +30,8 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     try:
         chosen = experiments.get(arguments.name, arguments.small)
-        commands.show_only_our_messages()
-        commands.use_compilation_cache()
+        messages.show_only_our_messages()
+        messages.use_compilation_cache()
         if arguments.toy:
             toy.prepare(arguments.data_dir)
         for name, experiment in chosen:
@@ -38,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
                 experiment = toy.shrink(experiment)
             print(runner.run(name, experiment, arguments.data_dir, arguments.workdir))
     except (ValueError, OSError) as error:
-        commands.fail(error)
+        messages.fail(error)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fss_jax import datasets, report, runs
+from fss_jax.data import datasets
 from fss_jax.experiments.runner import Experiment, Part, Training
 from fss_jax.labelling import job
 from fss_jax.labelling.labels import Labels
 from fss_jax.labelling.manifest import Manifest
 from fss_jax.labelling.pictures import read_image, read_mask
-from fss_jax.predict import Segmenter
+from fss_jax.labelling.segmenter import Segmenter
+from fss_jax.reports import report
+from fss_jax.scoring.workdir import provenance, provenance_line
 
 SHARES = (0.95, 0.9, 0.8, 0.7)
 MARGIN = 0.02  # of the picture's side, between the object and the box drawn around it
@@ -87,7 +89,7 @@ class LabelTimes(Part):
                 "seconds": seconds,
                 "ious": ious,
                 "opencv": cv2.__version__,
-                **runs.provenance(),
+                **provenance(),
             }
             report.write_json(path, known)
         return self._table(known)
@@ -169,7 +171,7 @@ class LabelTimes(Part):
             f"shots, {chosen['images']} images each; model "
             f"{chosen['training'] or 'of the package'}; OpenCV {known['opencv']}; ours includes "
             "compiling, reading, masks, overlays and contact sheets. "
-            f"{runs.provenance_line(known)}.",
+            f"{provenance_line(known)}.",
             "",
             f"`{known['command']}`",
             "",

@@ -25,7 +25,7 @@ CONFIGS = {  # of the methods that are not trained themselves
     "Co-segmentation": "cosegment",
 }
 TRAINED = {"OSLSM": "oslsm", "Siamese": "siamese"}
-# Of SMALL, chosen on each fold's training classes by fss_jax.strength; files in docs/results.
+# Of SMALL, chosen on each fold's training classes by fss_jax.studies.regularization; files in docs/results.
 STRENGTHS = {"LogReg": {1: 1.0, 3: 1.0}, "SVM": {1: 0.001, 3: 0.001}}
 
 

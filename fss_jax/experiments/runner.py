@@ -11,8 +11,11 @@ from typing import Any, Protocol, runtime_checkable
 
 from ml_collections import ConfigDict
 
-from fss_jax import base_network, checkpoints, report, results, training
-from fss_jax.runs import provenance_line
+from fss_jax.reports import report
+from fss_jax.runtime import checkpoints
+from fss_jax.scoring import results
+from fss_jax.scoring.workdir import provenance_line
+from fss_jax.training import base_network, loop
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +42,11 @@ class Training:
 
     def train(self, config: ConfigDict, folder: Path) -> None:
         """Trains or resumes; other kinds of training are subclasses."""
-        training.train(config, folder)
+        loop.train(config, folder)
 
 
 class BaseTraining(Training):
-    """A base network's (fss_jax.base_network)."""
+    """A base network's (fss_jax.training.base_network)."""
 
     def train(self, config: ConfigDict, folder: Path) -> None:
         base_network.train(config, folder)

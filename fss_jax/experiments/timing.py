@@ -10,11 +10,11 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from fss_jax import bank as banks
-from fss_jax import report
+from fss_jax.data import bank as banks
 from fss_jax.experiments import toy
 from fss_jax.experiments.runner import Scoring
-from fss_jax.runs import open_run, provenance, provenance_line
+from fss_jax.reports import report
+from fss_jax.scoring.workdir import open_run, provenance, provenance_line
 
 WARM_UP = 2  # calls after the one that compiles
 

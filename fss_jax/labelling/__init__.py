@@ -1,1 +1,1 @@
-"""What `python -m fss_jax.label`, its `refine`, and the page `fss_jax.app` are made of."""
+"""What `python -m fss_jax.commands.label`, its `refine`, and the page `fss_jax.labelling.app.page` are made of."""

@@ -1,6 +1,6 @@
 """Makes labels better from the masks that a person corrected:
 
-  python -m fss_jax.label refine --workdir runs/mine --support five/ --images photos/ --out labels/
+  python -m fss_jax.commands.label refine --workdir runs/mine --support five/ --images photos/ --out labels/
 
 Correct some masks where they lie, in OUT/masks, with any editor (saving one unchanged accepts it).
 This command then says which masks of the support look wrong, takes the corrected ones into the
@@ -19,11 +19,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fss_jax import commands, report
 from fss_jax.labelling import job, pictures
 from fss_jax.labelling.labels import Labels
+from fss_jax.labelling.segmenter import Segmenter
 from fss_jax.labelling.supports import Supports
-from fss_jax.predict import Segmenter
+from fss_jax.reports import report
+from fss_jax.runtime import messages
 
 SIDE = 512  # pixels that images are ranked at
 JURY = 8  # supports that are asked one by one whether they agree
@@ -211,11 +212,11 @@ def _report(segmenter: Segmenter, name: str, some: Sequence[Example]) -> list[st
 
 
 def main(argv: list[str]) -> None:
-    arguments = job.parser("python -m fss_jax.label refine", __doc__).parse_args(argv)
+    arguments = job.parser("python -m fss_jax.commands.label refine", __doc__).parse_args(argv)
     try:
         for line in refine(*job.open_job(arguments)):
             print(line)
     except (ValueError, OSError) as error:
-        commands.fail(error)
+        messages.fail(error)
     except KeyboardInterrupt:
-        commands.fail("stopped; the same command continues")
+        messages.fail("stopped; the same command continues")

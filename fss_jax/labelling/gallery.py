@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from fss_jax import report
+from fss_jax.reports import report
 
 SIDE = 240  # pixels of a thumbnail
 

@@ -1,4 +1,4 @@
-"""A labelling job: which images, with what support, what is done already. `fss_jax.label` runs it."""
+"""A labelling job: which images, with what support, what is done already. `fss_jax.commands.label` runs it."""
 
 import argparse
 import collections
@@ -10,12 +10,12 @@ import numpy as np
 from tqdm import tqdm
 
 from data_builders.pairs import PICTURES
-from fss_jax import commands
 from fss_jax.labelling import supports
 from fss_jax.labelling.labels import FORMATS, Labels, read_small
 from fss_jax.labelling.manifest import Manifest
+from fss_jax.labelling.segmenter import TILE, Segmenter
 from fss_jax.labelling.supports import Supports
-from fss_jax.predict import TILE, Segmenter
+from fss_jax.runtime import messages
 
 
 def find_images(folder: Path, without: Sequence[Path] = ()) -> list[str]:
@@ -165,7 +165,7 @@ def open_job(arguments: argparse.Namespace) -> tuple[Segmenter, Labels, Supports
         coco=arguments.coco,
         labelme=arguments.labelme,
     )
-    commands.use_compilation_cache()
+    messages.use_compilation_cache()
     segmenter = open_segmenter(
         arguments.workdir, arguments.checkpoint, batch=arguments.batch, tile=arguments.tile
     )

@@ -1,4 +1,4 @@
-"""The folder that `python -m fss_jax.label` fills: masks, overlays, and summaries of both."""
+"""The folder that `python -m fss_jax.commands.label` fills: masks, overlays, and summaries of both."""
 
 import collections
 import csv
@@ -12,11 +12,11 @@ import numpy as np
 from PIL import Image
 
 from data_builders import masks
-from fss_jax import report
 from fss_jax.labelling import annotations, gallery, pictures
 from fss_jax.labelling.annotations import ImageMasks
 from fss_jax.labelling.manifest import Manifest
-from fss_jax.predict import Prediction
+from fss_jax.labelling.segmenter import Prediction
+from fss_jax.reports import report
 
 OVERLAY_SIDE = 1600  # pixels
 SHEET = 500  # pictures in a contact sheet

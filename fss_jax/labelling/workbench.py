@@ -4,7 +4,7 @@ FOLDER/support/image/N.png, label/N.png   the examples, as `label` reads them
 FOLDER/images/X                           what was uploaded, bytes as they came
 FOLDER/labels/                            what `label` writes, corrections included
 
-So `python -m fss_jax.label refine --support FOLDER/support --images FOLDER/images --out FOLDER/labels`
+So `python -m fss_jax.commands.label refine --support FOLDER/support --images FOLDER/images --out FOLDER/labels`
 goes on where the page stopped, and the other way round.
 """
 
@@ -19,11 +19,11 @@ from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from data_builders import pairs
-from fss_jax import report
 from fss_jax.labelling import job, labels, pictures, supports
 from fss_jax.labelling.labels import CORRECTED, Labels
 from fss_jax.labelling.manifest import Manifest
-from fss_jax.predict import Segmenter
+from fss_jax.labelling.segmenter import Segmenter
+from fss_jax.reports import report
 
 MAX_BYTES = 50 * 2**20  # of an uploaded file
 MAX_PIXELS = 50_000_000  # of an uploaded picture: 150 MB when decoded

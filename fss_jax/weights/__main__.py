@@ -12,14 +12,16 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from fss_jax import commands, imaging, weights
-from fss_jax.models.alexnet import AlexNet
-from fss_jax.models.inception import InceptionV3
-from fss_jax.models.oslsm import OSLSM
-from fss_jax.models.relation import RelationNetwork
-from fss_jax.models.resnet import ResNet
-from fss_jax.models.squeezenet import SqueezeNet
-from fss_jax.models.vgg import VGG
+from fss_jax import weights
+from fss_jax.data import imaging
+from fss_jax.methods.backbones.alexnet import AlexNet
+from fss_jax.methods.backbones.inception import InceptionV3
+from fss_jax.methods.backbones.resnet import ResNet
+from fss_jax.methods.backbones.squeezenet import SqueezeNet
+from fss_jax.methods.backbones.vgg import VGG
+from fss_jax.methods.oslsm import OSLSM
+from fss_jax.methods.relation import RelationNetwork
+from fss_jax.runtime import messages
 from fss_jax.weights import caffe, fss1000, keras, torchvision
 from fss_jax.weights.caffe_files import read_caffe
 from fss_jax.weights.keras_files import read_keras
@@ -116,7 +118,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         print("\n".join(report(arguments.path, arguments.arch)))
     except (ValueError, OSError) as error:
-        commands.fail(error)
+        messages.fail(error)
 
 
 if __name__ == "__main__":

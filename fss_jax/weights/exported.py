@@ -64,7 +64,7 @@ def load(path: Path) -> Imported:
             raise ValueError(str(error)) from None
         if metadata.get("format") != "fss_jax":
             raise ValueError(
-                "not written by fss_jax.export (a torchvision file? torchvision:ARCH:FILE)"
+                "not written by fss_jax.export.stablehlo (a torchvision file? torchvision:ARCH:FILE)"
             )
     others = {name: state.pop(name) for name in list(state) if "/" in name}
     leaves = torch_leaves(state, {}, {})

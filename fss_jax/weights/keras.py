@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fss_jax.models.resnet import STAGES as RESNET_STAGES
+from fss_jax.methods.backbones.resnet import STAGES as RESNET_STAGES
 from fss_jax.weights.keras_files import read_keras
 from fss_jax.weights.layouts import Imported
 from fss_jax.weights.torchvision import TABLES as TORCHVISION

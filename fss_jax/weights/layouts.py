@@ -15,7 +15,7 @@ class Imported(NamedTuple):
     Attributes:
       leaves: arrays by 'collection/layer/.../leaf'. A layer that the name table does not know keeps
         its own name, so that comparing it with a model names it as unexpected.
-      preprocessing: the name in fss_jax.imaging.PREPROCESSING that these weights expect.
+      preprocessing: the name in fss_jax.data.imaging.PREPROCESSING that these weights expect.
       landmarks: two layers by which a model's subtree of this architecture is recognized; empty if
         the file holds a whole method.
       faults: why a part of the file cannot be used, by layer ('params/upscore').

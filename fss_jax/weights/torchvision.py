@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from fss_jax.models.inception import BLOCKS as INCEPTION_BLOCKS
-from fss_jax.models.resnet import STAGES as RESNET_STAGES
+from fss_jax.methods.backbones.inception import BLOCKS as INCEPTION_BLOCKS
+from fss_jax.methods.backbones.resnet import STAGES as RESNET_STAGES
 from fss_jax.weights.layouts import Imported, torch_leaves
 from fss_jax.weights.reading import sniff
 from fss_jax.weights.torch_files import read_safetensors, read_torch

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from flax import traverse_util
 
-from fss_jax import checkpoints
+from fss_jax.runtime import checkpoints
 from fss_jax.weights.layouts import Imported
 
 

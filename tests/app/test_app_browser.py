@@ -37,7 +37,13 @@ def server(toy_workdir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("desk")
     environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "NPROC")}
     with subprocess.Popen(
-        [sys.executable, "-m", "fss_jax.app", f"--workdir={toy_workdir}", f"--folder={folder}"],
+        [
+            sys.executable,
+            "-m",
+            "fss_jax.labelling.app.page",
+            f"--workdir={toy_workdir}",
+            f"--folder={folder}",
+        ],
         stdout=subprocess.PIPE,
         env=environment,
         text=True,

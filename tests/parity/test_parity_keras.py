@@ -9,9 +9,9 @@ import foreign_files as foreign  # noqa: E402
 import parity_tools as tools  # noqa: E402
 import reference_torchvision as reference  # noqa: E402
 
-from fss_jax.models.inception import InceptionV3  # noqa: E402
-from fss_jax.models.resnet import ResNet  # noqa: E402
-from fss_jax.models.vgg import VGG  # noqa: E402
+from fss_jax.methods.backbones.inception import InceptionV3  # noqa: E402
+from fss_jax.methods.backbones.resnet import ResNet  # noqa: E402
+from fss_jax.methods.backbones.vgg import VGG  # noqa: E402
 
 pytestmark = pytest.mark.parity
 

@@ -13,9 +13,9 @@ import reference_torchvision as reference  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from fss_jax import weights  # noqa: E402
-from fss_jax.models.oslsm import OSLSM  # noqa: E402
-from fss_jax.models.relation import RelationNetwork  # noqa: E402
-from fss_jax.models.vgg import VGG  # noqa: E402
+from fss_jax.methods.backbones.vgg import VGG  # noqa: E402
+from fss_jax.methods.oslsm import OSLSM  # noqa: E402
+from fss_jax.methods.relation import RelationNetwork  # noqa: E402
 
 pytestmark = pytest.mark.parity
 

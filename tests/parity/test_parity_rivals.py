@@ -17,9 +17,9 @@ import parity_tools as tools  # noqa: E402
 import reference_layers  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
-from fss_jax.models.canet import CANet  # noqa: E402
-from fss_jax.models.guided import GuidedNetwork  # noqa: E402
-from fss_jax.models.panet import PANet  # noqa: E402
+from fss_jax.methods.canet import CANet  # noqa: E402
+from fss_jax.methods.guided import GuidedNetwork  # noqa: E402
+from fss_jax.methods.panet import PANet  # noqa: E402
 
 pytestmark = pytest.mark.parity
 

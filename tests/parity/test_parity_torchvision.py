@@ -8,11 +8,11 @@ import parity_tools as tools  # noqa: E402
 import reference_torchvision as reference  # noqa: E402
 import safetensors.torch  # noqa: E402
 
-from fss_jax.models.alexnet import AlexNet  # noqa: E402
-from fss_jax.models.inception import InceptionV3  # noqa: E402
-from fss_jax.models.resnet import ResNet  # noqa: E402
-from fss_jax.models.squeezenet import SqueezeNet  # noqa: E402
-from fss_jax.models.vgg import VGG  # noqa: E402
+from fss_jax.methods.backbones.alexnet import AlexNet  # noqa: E402
+from fss_jax.methods.backbones.inception import InceptionV3  # noqa: E402
+from fss_jax.methods.backbones.resnet import ResNet  # noqa: E402
+from fss_jax.methods.backbones.squeezenet import SqueezeNet  # noqa: E402
+from fss_jax.methods.backbones.vgg import VGG  # noqa: E402
 
 pytestmark = pytest.mark.parity
 

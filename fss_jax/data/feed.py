@@ -1,0 +1,133 @@
+"""Where a training step's pixels come from: the resident bank, or a loader that decodes on the way.
+
+Both hand the step the same three things per dispatch: (bank, support, query). The loader's bank holds
+just the images that the dispatch needs, so nothing in the step changes.
+"""
+
+import dataclasses
+import logging
+import os
+from collections.abc import Iterator
+
+import grain
+import jax
+import numpy as np
+
+from fss_jax.data.bank import Bank, canvas_bytes, load_bank
+from fss_jax.data.datasets import Split
+from fss_jax.data.records import EpisodeSampler, Records
+from fss_jax.runtime.devices import replicate, shard
+
+BANK_SHARE = 0.5  # of device memory that a bank may take; the rest is the model's
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How one dispatch is cut: `steps` steps of `batch` episodes on each of `devices`.
+
+    With several processes every process takes its own slice of each step's episodes.
+    """
+
+    steps: int
+    batch: int
+    devices: list[jax.Device]
+
+    @property
+    def episodes(self) -> int:
+        return self.steps * self.batch * len(self.devices) * jax.process_count()
+
+    def cut(self, column: np.ndarray) -> np.ndarray:
+        """[episodes, K] -> this process's [devices, steps, batch, K]."""
+        shape = (self.steps, jax.process_count(), len(self.devices), self.batch, column.shape[1])
+        return column.reshape(shape)[:, jax.process_index()].swapaxes(0, 1)
+
+    def records(self, sampler: EpisodeSampler, step: int) -> Records:
+        """The records of the dispatch that starts at `step`."""
+        return sampler.records(step * self.episodes // self.steps, self.episodes)
+
+
+def bank_feed(
+    bank: Bank, sampler: EpisodeSampler, plan: Plan, start: int, stop: int
+) -> Iterator[tuple]:
+    """Yields (bank, support, query) per dispatch; only the integers travel to the devices.
+
+    Args:
+      bank: replicated over the plan's devices.
+      start, stop: in steps.
+    """
+    for step in range(start, stop, plan.steps):
+        records = plan.records(sampler, step)
+        yield bank, *shard((plan.cut(records.support), plan.cut(records.query)), plan.devices)
+
+
+class _Decode(grain.transforms.Map):
+    """Step -> the images of its dispatch as a small bank, and records that point into it."""
+
+    def __init__(self, split: Split, sampler: EpisodeSampler, plan: Plan, canvas: int):
+        self.split, self.sampler, self.plan, self.canvas = split, sampler, plan, canvas
+
+    def map(self, step: int) -> tuple[Bank, np.ndarray, np.ndarray]:
+        records = self.plan.records(self.sampler, step)
+        support, query = self.plan.cut(records.support), self.plan.cut(records.query)
+        needed = np.concatenate([support.ravel(), query.ravel()])
+        images, row = np.unique(self.split.item_image[needed], return_inverse=True)
+        # A fixed number of rows, whatever repeats: the compiled step sees one shape.
+        images = np.resize(images, len(needed))
+        bank = load_bank(self.split, self.canvas, images.tolist())
+        bank = bank.replace(
+            item_image=row.astype(np.int32), item_value=self.split.item_value[needed]
+        )
+        local = np.arange(len(needed), dtype=np.int32)
+        return (
+            bank,
+            local[: support.size].reshape(support.shape),
+            local[support.size :].reshape(query.shape),
+        )
+
+
+def loader_feed(
+    split: Split,
+    canvas: int,
+    sampler: EpisodeSampler,
+    plan: Plan,
+    start: int,
+    stop: int,
+    threads: int = 2,
+) -> Iterator[tuple]:
+    """`bank_feed` for a split that does not fit: decodes ahead of the step in background threads."""
+    steps = grain.MapDataset.range(start, stop, plan.steps)
+    decoded = steps.map(_Decode(split, sampler, plan, canvas))
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    iterator = iter(decoded.to_iter_dataset(options))
+    try:
+        for bank, support, query in iterator:
+            yield replicate(bank, plan.devices), *shard((support, query), plan.devices)
+    finally:
+        iterator.close()
+
+
+def choose_bank(kind: str, split: Split, canvas: int, device: jax.Device) -> bool:
+    """Whether the split's bank goes to the device ('auto': if it takes at most half its memory).
+
+    Raises:
+      ValueError: an unknown kind.
+    """
+    if kind not in ("auto", "device", "loader"):
+        raise ValueError(f"unknown config.bank {kind!r}; expected auto, device or loader")
+    if kind != "auto":
+        return kind == "device"
+    stats = device.memory_stats() or {}
+    room = BANK_SHARE * stats.get("bytes_limit", _host_memory())
+    needed = canvas_bytes(len(split.image_ids), canvas)
+    if needed > room:
+        logging.getLogger(__name__).warning(
+            "the bank of %s needs %.1f GiB, over half of the device's %.1f GiB: decoding while training",
+            split.name,
+            needed / 2**30,
+            room / BANK_SHARE / 2**30,
+        )
+    return needed <= room
+
+
+def _host_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,0 +1,184 @@
+"""Writes a trained method for use without fss_jax:
+
+  python -m fss_jax.export.stablehlo --workdir runs/mine --out exported/mine
+
+condition.stablehlo, segment.stablehlo   both halves compiled down to StableHLO (jax.export), for
+                                         CPU, CUDA and TPU, any number of episodes, shots, queries
+weights.npz                              what both take as their first argument
+example.py                               loads and runs them; needs jax alone
+weights.safetensors                      the same weights with PyTorch's names and layouts;
+                                         --config.init=fss_jax:FILE reads them back bit for bit
+about.json                               method, sizes, preprocessing, versions
+"""
+
+import argparse
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+from jax import export
+
+from fss_jax import methods
+from fss_jax.runtime import checkpoints, messages
+from fss_jax.scoring import protocols
+from fss_jax.scoring.evaluation import Geometry
+from fss_jax.weights import exported
+from fss_jax.weights.reading import need
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+EXAMPLE = '''"""Finds objects: python example.py support.npy mask.npy query.npy out.npy
+
+support [b, k, {support}, {support}, 3] and query [b, q, {query}, {query}, 3] are RGB in 0..255, mask
+[b, k, {support}, {support}] is 1 on the object; b episodes of k shots and q queries, any numbers.
+"""
+
+import sys
+from pathlib import Path
+
+import jax.export
+import numpy as np
+
+HERE = Path(__file__).parent
+condition, segment = (
+    jax.export.deserialize((HERE / f"{{name}}.stablehlo").read_bytes())
+    for name in ("condition", "segment")
+)
+weights = dict(np.load(HERE / "weights.npz"))
+support, mask, query = (np.load(path).astype(np.float32) for path in sys.argv[1:4])
+task = condition.call(weights, support, mask)  # once
+logits = segment.call(weights, task, query)  # for any number of queries
+np.save(sys.argv[4], np.asarray(logits) > 0)
+'''
+
+
+def export_halves(
+    model: nn.Module, variables: Mapping[str, Any], *, support_size: int, query_size: int
+) -> dict[str, bytes]:
+    """Serialized jax.export artifacts of `condition` and `segment`.
+
+    Both take the variables first, as a flat dict by 'collection/layer/.../leaf', and are compiled
+    for PLATFORMS with symbolic numbers of episodes b, shots k and queries q.
+
+    Args:
+      model: a method.
+      variables: its collections; shapes are enough.
+      support_size, query_size: sides of the square images, in pixels.
+
+    Raises:
+      ValueError: a size that is none; flatbuffers is not installed.
+    """
+    if min(support_size, query_size) < 1:
+        raise ValueError(
+            f"sizes {support_size} and {query_size}: expected pixels; name --query_size for a "
+            "protocol that scores images at their own size"
+        )
+    need("flatbuffers", "export")
+    b, k, q = export.symbolic_shape("b, k, q")
+
+    def array(*shape):
+        return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+    def run(method):
+        def half(flat, *inputs):
+            return model.apply(traverse_util.unflatten_dict(flat, sep="/"), *inputs, method=method)
+
+        return jax.jit(half)
+
+    flat = {
+        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+        for name, leaf in traverse_util.flatten_dict(dict(variables), sep="/").items()
+    }
+    support = array(b, k, support_size, support_size, 3), array(b, k, support_size, support_size)
+    condition, segment = run("condition"), run("segment")
+    task = jax.eval_shape(condition, flat, *support)
+    query = array(b, q, query_size, query_size, 3)
+    halves = {
+        "condition": export.export(condition, platforms=PLATFORMS)(flat, *support),
+        "segment": export.export(segment, platforms=PLATFORMS)(flat, task, query),
+    }
+    return {name: bytes(half.serialize()) for name, half in halves.items()}
+
+
+def write(
+    out: Path,
+    model: nn.Module,
+    variables: Mapping[str, Any],
+    *,
+    support_size: int,
+    query_size: int,
+    about: Mapping[str, Any],
+) -> None:
+    """Writes everything that the module's text lists into a new folder, whole or not at all.
+
+    Raises:
+      ValueError: `out` exists and is not empty; sizes as `export_halves`.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} exists and is not empty: choose another --out")
+    out = out.absolute()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    halves = export_halves(model, variables, support_size=support_size, query_size=query_size)
+    partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=out.name + "."))
+    try:
+        for name, artifact in halves.items():
+            (partial / f"{name}.stablehlo").write_bytes(artifact)
+        flat = traverse_util.flatten_dict(dict(variables), sep="/")
+        np.savez(partial / "weights.npz", **{name: np.asarray(leaf) for name, leaf in flat.items()})
+        exported.save(partial / "weights.safetensors", variables, model.preprocessing)
+        (partial / "example.py").write_text(
+            EXAMPLE.format(support=support_size, query=query_size), encoding="utf-8"
+        )
+        known = {
+            "support_size": support_size,
+            "query_size": query_size,
+            "preprocessing": model.preprocessing,
+            "platforms": PLATFORMS,
+            "jax": jax.__version__,
+        }
+        (partial / "about.json").write_text(json.dumps({**about, **known}, indent=1) + "\n")
+        partial.chmod(0o755)
+        os.replace(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m fss_jax.export.stablehlo",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--workdir", type=Path, required=True, help="that train.py filled")
+    parser.add_argument("--out", type=Path, required=True, help="a new folder")
+    parser.add_argument("--checkpoint", default="best", help="best, latest, or a step")
+    parser.add_argument("--query_size", type=int, help="pixels; default: what the config scores at")
+    arguments = parser.parse_args(argv)
+    try:
+        folder = checkpoints.checkpoint_folder(arguments.workdir, arguments.checkpoint)
+        config, meta = checkpoints.load_meta(folder)
+        sizes = Geometry.of(config, protocols.get(config.protocol))
+        write(
+            arguments.out,
+            methods.build_from(config),
+            checkpoints.load_variables(folder),
+            support_size=sizes.support_size,
+            query_size=arguments.query_size or sizes.query_size,
+            about={"checkpoint": str(folder), **meta},
+        )
+    except (ValueError, OSError) as error:
+        messages.fail(error)
+    print(f"{arguments.out}: {', '.join(sorted(path.name for path in arguments.out.iterdir()))}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,388 @@
+"""Finds in any images what a few masked examples show:
+
+from fss_jax import Segmenter
+segmenter = Segmenter.from_checkpoint("runs/mine")
+segmenter.set_support(["a.jpg", "b.jpg"], ["a.png", "b.png"])
+for found in segmenter.predict(["c.jpg", "d.jpg"]):
+    found.mask, found.probability
+"""
+
+import collections
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.special
+from PIL import Image
+
+from fss_jax import methods
+from fss_jax.data import bank as banks
+from fss_jax.data import weak_annotation
+from fss_jax.data.bank import Bank
+from fss_jax.data.imaging import VOID
+from fss_jax.labelling import pictures, tiles
+from fss_jax.labelling.pictures import Source
+from fss_jax.runtime import checkpoints
+from fss_jax.scoring import calibration, protocols
+from fss_jax.scoring.calibration import Calibration
+from fss_jax.scoring.evaluation import Geometry
+
+ONLY = "object"  # the name of a class that was given none
+TILE = 4096  # pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What was found in one image, at its original size, turned upright as its EXIF says.
+
+    Attributes:
+      masks: bool [H, W] of each class; classes may overlap.
+      probabilities: float32 [H, W] of each class, in 0..1, as the network puts it out.
+      supports: of each class, how many it was shown.
+      calibration: of the checkpoint, if there is one.
+    """
+
+    masks: dict[str, np.ndarray]
+    probabilities: dict[str, np.ndarray]
+    supports: dict[str, int] = dataclasses.field(default_factory=dict)
+    calibration: Calibration | None = None
+
+    @property
+    def mask(self) -> np.ndarray:
+        """The mask of the only class; ValueError with several."""
+        return self.masks[self._only()]
+
+    @property
+    def probability(self) -> np.ndarray:
+        """The probability of the only class; ValueError with several."""
+        return self.probabilities[self._only()]
+
+    @property
+    def label(self) -> np.ndarray:
+        """uint8 [H, W]: 0 background, i for the i-th class; the most probable one where they overlap."""
+        best = np.zeros(next(iter(self.masks.values())).shape, np.float32)
+        label = np.zeros(best.shape, np.uint8)
+        for i, (name, mask) in enumerate(self.masks.items(), 1):
+            probability = self.probabilities[name]
+            wins = mask & (probability > best)
+            label[wins], best[wins] = i, probability[wins]
+        return label
+
+    def confidence(self, name: str = ONLY) -> float:
+        """The IoU that a class's mask would have if its probabilities were true; 0 without a mask.
+
+        They are not: networks are surer of themselves than right. The order of images is what counts.
+        """
+        return calibration.confidence(self.masks[name], self.probabilities[name])
+
+    def expected_iou(self, name: str = ONLY) -> float | None:
+        """The IoU that masks of this confidence had on the checkpoint's validation classes.
+
+        None without a calibration (`python -m fss_jax.studies.calibrate`). On images of another kind than
+        those it is off: see docs/labelling.md.
+        """
+        if self.calibration is None:
+            return None
+        return self.calibration.expected_iou(self.confidence(name), self.supports[name])
+
+    def _only(self) -> str:
+        if len(self.masks) > 1:
+            raise ValueError(f"there are several classes: use masks[{next(iter(self.masks))!r}]")
+        return next(iter(self.masks))
+
+
+class Segmenter:
+    """A trained method with the supports it was shown. Pixels take the path they took in training.
+
+    Compiled once per set of supports: whatever its size, an image goes to the device on one canvas.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        variables: Any,
+        geometry: Geometry,
+        *,
+        batch: int = 8,
+        tile: int = TILE,
+        calibration: Calibration | None = None,
+    ):
+        """Wraps a method; `from_checkpoint` and `shipped` are the usual ways.
+
+        Args:
+          batch: canvases per call of the device.
+          tile: an image with a longer side (pixels) is cut into overlapping tiles of this side, so
+            that the network sees its details.
+          calibration: what the network's confidence means; see `Prediction.expected_iou`.
+
+        Raises:
+          ValueError: a batch or tile that is none.
+        """
+        if batch < 1 or tile < 16:
+            raise ValueError(f"batch {batch}, tile {tile}: expected at least 1 and 16 pixels")
+        self.geometry, self.batch, self.tile = geometry, batch, tile
+        self._model, self._variables = model, jax.device_put(variables)
+        self._calibration = calibration
+        self._tasks: dict[str, Any] = {}
+        self._supports: dict[str, int] = {}
+        self._digest = hashlib.sha256()
+
+        # As an object of its own; a protocol that ignores void would leave nothing of it.
+        unsure = dataclasses.replace(geometry, void="background")
+
+        def condition(variables, images, labels, sizes):
+            rows = jnp.arange(len(images))[None]
+            bank = _bank(images, labels, sizes)
+            episode = geometry.episode(bank, rows, rows[:, :1])
+            masks = episode.support_mask
+            if methods.takes_undecided(model):
+                void = bank.replace(item_value=jnp.full_like(bank.item_value, VOID))
+                hidden = unsure.episode(void, rows, rows[:, :1]).support_mask
+                masks = jnp.where(hidden > 0, weak_annotation.UNDECIDED, masks)
+            task = model.apply(variables, episode.support_image, masks, method="condition")
+            return task, (masks[0] > 0).any((1, 2))
+
+        def segment(variables, tasks, images, sizes):
+            rows = jnp.arange(len(images))[None]
+            labels = jnp.zeros(images.shape[:3], jnp.uint8)
+            query = geometry.episode(_bank(images, labels, sizes), rows[:, :1], rows).query_image
+            # XLA computes the features of the query, which all classes share, only once.
+            return {
+                name: model.apply(variables, task, query, method="segment")[0]
+                for name, task in tasks.items()
+            }
+
+        self._condition, self._segment = jax.jit(condition), jax.jit(segment)
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        workdir: str | Path,
+        checkpoint: str = "best",
+        *,
+        batch: int = 8,
+        tile: int = TILE,
+    ) -> "Segmenter":
+        """Loads what `train.py` made.
+
+        Args:
+          checkpoint: 'best', 'latest', or a step.
+          batch, tile: as for the constructor.
+
+        Raises:
+          FileNotFoundError: the workdir holds no such checkpoint.
+        """
+        folder = checkpoints.checkpoint_folder(workdir, checkpoint)
+        config, _ = checkpoints.load_meta(folder)
+        geometry = Geometry.of(config, protocols.get(config.protocol))
+        return cls(
+            methods.build_from(config),
+            checkpoints.load_variables(folder),
+            geometry,
+            batch=batch,
+            tile=tile,
+            calibration=calibration.load(Path(workdir) / calibration.FILE, int(folder.name)),
+        )
+
+    @classmethod
+    def shipped(cls, *, batch: int = 8, tile: int = TILE) -> "Segmenter":
+        """The model that comes with the package, trained on rendered glyphs alone.
+
+        Its masks on photographs are drafts at best: docs/labelling.md says how good they are.
+        """
+        from fss_jax.labelling import shipped
+
+        config, variables, known = shipped.load()
+        geometry = Geometry.of(config, protocols.get(config.protocol))
+        model = methods.build_from(config)
+        return cls(model, variables, geometry, batch=batch, tile=tile, calibration=known)
+
+    def expected_iou(self, name: str, confidence: float) -> float | None:
+        """As `Prediction.expected_iou`, of a confidence with this class's present supports."""
+        if self._calibration is None:
+            return None
+        return self._calibration.expected_iou(confidence, self._supports[name])
+
+    @property
+    def takes_undecided(self) -> bool:
+        """Whether clicks and strokes are enough of a support's mask."""
+        return methods.takes_undecided(self._model)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self._tasks)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all that decides a prediction: model, weights, supports, sizes."""
+        digest = self._digest.copy()
+        digest.update(repr((self._model, self.geometry, self.tile)).encode())
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self._variables):
+            digest.update(jax.tree_util.keystr(path).encode())
+            digest.update(np.ascontiguousarray(leaf).tobytes())
+        return digest.hexdigest()
+
+    def set_support(
+        self,
+        images: Source | Sequence[Source] | Mapping[str, tuple],
+        masks: Source | Sequence[Source] | None = None,
+    ) -> None:
+        """Shows the method one class, or several: a dict from class name to (images, masks).
+
+        The supports are encoded here, once; their order does not matter.
+
+        Args:
+          images: paths, Pillow pictures or arrays (see `pictures.read_image`), or the dict.
+          masks: as many, each of its image's size, in any encoding (see `pictures.read_annotation`:
+            clicks and scribbles leave the rest undecided, which not every method takes).
+
+        Raises:
+          FileNotFoundError, ValueError: something that cannot be read; no support; another number of
+            masks than of images; a mask of another size than its image, without an object, or mostly
+            undecided before a method that needs whole masks.
+        """
+        if isinstance(images, Mapping) == (masks is not None):
+            raise ValueError("give images and masks of one class, or one dict of several classes")
+        classes = images if isinstance(images, Mapping) else {ONLY: (images, masks)}
+        if not classes:
+            raise ValueError("no class to look for: the dict of supports is empty")
+        tasks, counts, digest = {}, {}, hashlib.sha256()
+        for name, (some_images, some_masks) in classes.items():
+            some_images, some_masks = listed(some_images), listed(some_masks)
+            digest.update(repr((name, len(some_images))).encode())
+            tasks[name] = self._encode(name, some_images, some_masks, digest)
+            counts[name] = len(some_images)
+        self._tasks, self._supports, self._digest = tasks, counts, digest
+
+    def predict(self, images: Source | Sequence[Source]) -> list[Prediction]:
+        """Segments images, in order, each at its own size.
+
+        Raises:
+          FileNotFoundError, ValueError: no support was set; an image that cannot be read.
+        """
+        return list(self.stream(listed(images)))
+
+    def stream(self, images: Iterable[Source]) -> Iterator[Prediction]:
+        """`predict` for any number of images: one at a time is in memory at its full size."""
+        if not self._tasks:
+            raise ValueError("no support yet: call set_support first")
+        waiting: collections.deque[_Waiting] = collections.deque()
+        queue: list[tuple[_Waiting, np.ndarray, tuple[int, int]]] = []
+        for image in images:
+            rgb = pictures.read_image(image)
+            places = tiles.windows(rgb.shape[:2], self.tile)
+            waiting.append(_Waiting(rgb.shape[:2], len(places), []))
+            for place in places:
+                queue.append((waiting[-1], *self._lay(rgb[place])))
+                if len(queue) == self.batch:
+                    self._run(queue)
+                    queue.clear()
+            del rgb
+            while waiting and waiting[0].done:
+                yield self._finish(waiting.popleft())
+        if queue:
+            self._run(queue)
+        while waiting:
+            yield self._finish(waiting.popleft())
+
+    def _encode(self, name: str, images: list, masks: list, digest: Any) -> Any:
+        """A class's task on the device."""
+        if not images or len(images) != len(masks):
+            raise ValueError(
+                f"class {name!r} has {len(images)} images and {len(masks)} masks; expected one mask "
+                "for each image, and at least one"
+            )
+        rows, shown = [], []
+        for i, (image, mask) in enumerate(zip(images, masks, strict=True), 1):
+            rgb, label = pictures.read_image(image), pictures.read_annotation(mask)
+            what = mask if isinstance(mask, str | Path) else f"mask {i} of class {name!r}"
+            if label.shape != rgb.shape[:2]:
+                raise ValueError(
+                    f"{what} is {label.shape[1]} x {label.shape[0]}, its image {rgb.shape[1]} x "
+                    f"{rgb.shape[0]}; they must be equal"
+                )
+            if not (label == 1).any():
+                raise ValueError(f"{what} is empty: no pixel is the object")
+            share = np.mean(label == VOID)
+            if share > 0.5 and not self.takes_undecided:
+                raise ValueError(
+                    f"{what} leaves {share:.0%} undecided, and {type(self._model).__name__} needs whole "
+                    "masks: fill it, or use a method that takes clicks and scribbles (PANet, guided)"
+                )
+            rows.append(self._lay(rgb, label))
+            shown.append(what)
+            for array in rows[-1][:2]:
+                digest.update(np.ascontiguousarray(array).tobytes())
+        canvases, labels, sizes = (np.stack(column) for column in zip(*rows, strict=True))
+        task, seen = self._condition(self._variables, canvases, labels, sizes.astype(np.int32))
+        if not np.all(seen):
+            raise ValueError(
+                f"{shown[int(np.argmin(seen))]} has an object too small to be seen at the "
+                f"{self.geometry.support_size} pixels of this network; crop its image"
+            )
+        return task
+
+    def _lay(self, rgb: np.ndarray, label: np.ndarray | None = None) -> tuple:
+        """A canvas (and that of a label map, if there is one) and the true size on it."""
+        drawn = banks.lay(
+            rgb, np.zeros(rgb.shape[:2], np.uint8) if label is None else label, self.geometry.canvas
+        )
+        return drawn if label is not None else (drawn[0], drawn[2])
+
+    def _run(self, queue: list) -> None:
+        """Hands each queued canvas's logits to its image. The call's surplus rows are dropped."""
+        rows = np.minimum(np.arange(self.batch), len(queue) - 1)
+        images = np.stack([queue[row][1] for row in rows])
+        sizes = np.asarray([queue[row][2] for row in rows], np.int32)
+        logits = jax.device_get(self._segment(self._variables, self._tasks, images, sizes))
+        for row, (image, _, (height, width)) in enumerate(queue):
+            # A network that saw the whole canvas says something of the image in its corner only.
+            inside = (
+                (slice(None), slice(None)) if self.geometry.query_size else np.s_[:height, :width]
+            )
+            image.logits.append({name: values[row][inside] for name, values in logits.items()})
+
+    def _finish(self, image: "_Waiting") -> Prediction:
+        masks, probabilities = {}, {}
+        for name in self._tasks:
+            logits = tiles.blend([maps[name] for maps in image.logits], image.shape, self.tile)
+            masks[name] = logits > 0
+            probabilities[name] = scipy.special.expit(logits, out=logits)
+        return Prediction(masks, probabilities, self._supports, self._calibration)
+
+
+@dataclasses.dataclass
+class _Waiting:
+    """An image whose tiles are on their way: its shape and what came back, small."""
+
+    shape: tuple[int, int]
+    count: int
+    logits: list[dict[str, np.ndarray]]
+
+    @property
+    def done(self) -> bool:
+        return len(self.logits) == self.count
+
+
+def _bank(images: Any, labels: Any, sizes: Any) -> Bank:
+    """Canvases of one class, so that training's own gather cuts out what the method sees."""
+    rows = jnp.arange(len(images))
+    return Bank(images, labels, sizes, rows, jnp.ones_like(rows))
+
+
+def listed(sources: Source | Sequence[Source]) -> list[Source]:
+    """One picture or several as a list; an array [N, h, w] or [N, h, w, c] of masks or images, too.
+
+    An array of three axes is one picture if its last axis has the length of colors.
+    """
+    if isinstance(sources, str | Path | Image.Image):
+        return [sources]
+    if isinstance(sources, np.ndarray):
+        one = sources.ndim == 2 or (sources.ndim == 3 and sources.shape[-1] in (1, 3, 4))
+        return [sources] if one else list(sources)
+    return list(sources)

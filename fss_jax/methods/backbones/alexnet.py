@@ -1,0 +1,87 @@
+"""AlexNet (Krizhevsky 2014) as torchvision has it: one tower, no response normalization."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fss_jax.methods.layers.core import Conv, max_pool, scaled
+from fss_jax.methods.layers.fully_connected import fully_connected
+
+STRIDE = 32
+# (name, channels, kernel, stride, padding); pooled after POOL_AFTER by 3x3 windows, stride 2.
+CONVS = (
+    ("conv1", 64, 11, 4, 2),
+    ("conv2", 192, 5, 1, 2),
+    ("conv3", 384, 3, 1, 1),
+    ("conv4", 256, 3, 1, 1),
+    ("conv5", 256, 3, 1, 1),
+)
+POOL_AFTER = ("conv1", "conv2", "conv5")
+
+
+class AlexNet(nn.Module):
+    """Five convolutions, then fc6, fc7 and fc8 as far as they are asked for.
+
+    Returns the last layer's output (after the last pooling, fc7's ReLU, or fc8) and the activation
+    after the ReLU of each convolution by its name. Pools round up as in Caffe; at 224 pixels that
+    changes nothing.
+
+    Attributes:
+      width: channel multiplier.
+      stride: 0 or 32, the only one that it has (a VGG may be dilated to less).
+      pad: zero padding of conv1; None: 2.
+      hidden: channels of fc6 and fc7; 0: the network ends after the last pooling.
+      fc6_size: window of fc6 in cells; 0: the whole map, which is the classifier.
+      outputs: channels of fc8, which has no ReLU; 0: the network ends after fc7.
+      dropout: rate after fc6 and fc7, as in Caffe; torchvision has it before each.
+      dtype: compute type; parameters stay float32.
+
+    Raises:
+      ValueError: another stride, an image too small.
+    """
+
+    width: float = 1.0
+    stride: int = 0
+    pad: int | None = None
+    hidden: int = 4096
+    fc6_size: int = 0
+    outputs: int = 1000
+    dropout: float = 0.5
+    dtype: Any = jnp.float32
+
+    @property
+    def first_center(self) -> float:
+        """Where the middle of the output's first cell lies, in pixels, when fc6_size is given."""
+        pad = CONVS[0][-1] if self.pad is None else self.pad
+        # conv1 sees 11 pixels; each pooling moves by one of its cells, of 4, 8 and 16 pixels.
+        return 5 - pad + 4 + 8 + 16 + STRIDE * (self.fc6_size - 1) / 2
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "*b h w c"], *, train: bool = False
+    ) -> tuple[Float[Array, "*b oh ow d"], dict[str, Array]]:
+        if self.stride not in (0, STRIDE):
+            raise ValueError(
+                f"AlexNet has a stride of {STRIDE} pixels, not {self.stride}: "
+                "choose a geometry of that stride, or the backbone vgg16"
+            )
+        layers = {}
+        for name, channels, kernel, stride, padding in CONVS:
+            if name == "conv1" and self.pad is not None:
+                padding = self.pad
+            x = Conv(
+                scaled(channels, self.width),
+                kernel,
+                stride,
+                padding=padding,
+                dtype=self.dtype,
+                name=name,
+            )(x)
+            x = layers[name] = nn.relu(x)
+            if name in POOL_AFTER:
+                x = max_pool(x, 3, 2, ceil=True)
+        if self.hidden:
+            x = fully_connected(self, x, train=train)
+        return x, layers

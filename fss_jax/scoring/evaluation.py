@@ -1,0 +1,223 @@
+"""Scoring a method on a list of records: batched over devices, counted in exact integers."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from fss_jax.data import imaging, weak_annotation
+from fss_jax.data.bank import Bank, Episode, gather
+from fss_jax.data.records import Records
+from fss_jax.runtime.devices import AXIS, is_lead, join_rows, process_rows, shard
+from fss_jax.scoring import trivial
+from fss_jax.scoring.metrics import confusion
+from fss_jax.scoring.protocols import Protocol
+
+Predictions = dict[str, Float[Array, "b q S T"]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+    """The sizes that a method sees and a protocol scores at (0 = true size on the canvas).
+
+    `annotation` is what a method sees of its support's masks, a kind of `weak.KINDS`.
+    """
+
+    support_size: int
+    query_size: int
+    score_size: int
+    canvas: int
+    fill: tuple[float, float, float]
+    void: str
+    annotation: str = "mask"
+
+    @classmethod
+    def of(cls, config: ConfigDict, protocol: Protocol, annotation: str = "mask") -> "Geometry":
+        """A config with query_size 0 sees queries as the protocol scores them."""
+        return cls(
+            support_size=config.support_size,
+            query_size=config.query_size or protocol.score_size,
+            score_size=protocol.score_size,
+            canvas=config.canvas,
+            fill=fill_color(config),
+            void=protocol.void,
+            annotation=annotation,
+        )
+
+    def episode(self, bank: Bank, support: Int[Array, "b k"], query: Int[Array, "b q"]) -> Episode:
+        episode = gather(
+            bank,
+            support,
+            query,
+            support_size=self.support_size,
+            query_size=self.query_size,
+            score_size=self.score_size,
+            fill=self.fill,
+            void=self.void,
+        )
+        annotation = weak_annotation.annotate(self.annotation, episode.support_mask, support)
+        return episode.replace(support_mask=annotation)
+
+    def to_score(
+        self, logits: Float[Array, "b q h w"], size: Int[Array, "b q 2"]
+    ) -> Float[Array, "b q S T"]:
+        """Stretches logits from the size the method saw to the size that is scored."""
+        if self.query_size == self.score_size:
+            return logits
+        if self.score_size:
+            size = jnp.full_like(size, self.score_size)
+        side = self.score_size or self.canvas
+        return jax.vmap(jax.vmap(imaging.unwarp, (0, 0, None)), (0, 0, None))(logits, size, side)
+
+
+def fill_color(config: ConfigDict) -> tuple[float, float, float]:
+    """The mean color of the config's preprocessing: zero for the network."""
+    return imaging.preprocessing(config.model.preprocessing).mean
+
+
+def predict(
+    model: nn.Module, variables: Any, episode: Episode, geometry: Geometry
+) -> Float[Array, "b q S T"]:
+    """A method's logits for a batch of episodes, at the size that is scored."""
+    logits = model.apply(
+        variables, episode.support_image, episode.support_mask, episode.query_image
+    )
+    return geometry.to_score(logits, episode.query_size)
+
+
+def predict_trivial(
+    model: nn.Module,
+    variables: Any,
+    episode: Episode,
+    wrong: tuple[Float[Array, "b k h w 3"], Float[Array, "b k h w"]],
+    geometry: Geometry,
+) -> Predictions:
+    """The predictors of `trivial.NAMES` on the same episodes.
+
+    `support_zeroed` and `wrong_support` run the network itself; XLA shares its query features.
+    """
+    zeroed = trivial.zero_support(episode, geometry.fill)
+    logits = {
+        "all_object": trivial.all_object(episode),
+        "copy_support": trivial.copy_support(episode),
+        "support_zeroed": model.apply(variables, *zeroed, episode.query_image),
+        "wrong_support": model.apply(variables, *wrong, episode.query_image),
+        "colour_histogram": trivial.colour_histogram(episode),
+    }
+    return {name: geometry.to_score(x, episode.query_size) for name, x in logits.items()}
+
+
+class Evaluator:
+    """A compiled evaluation of one model under one protocol, used again for every checkpoint.
+
+    Args:
+      batch: episodes per device and call.
+      with_trivial: also counts the trivial predictors.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        geometry: Geometry,
+        devices: list[jax.Device],
+        *,
+        batch: int,
+        with_trivial: bool,
+    ):
+        self.devices, self.batch, self.with_trivial = devices, batch, with_trivial
+
+        def count(variables, bank, support, query, wrong):
+            episode = geometry.episode(bank, support, query)
+            predictions = {"method": predict(model, variables, episode, geometry)}
+            if with_trivial:
+                other = geometry.episode(bank, wrong, query)
+                supports = (other.support_image, other.support_mask)
+                predictions |= predict_trivial(model, variables, episode, supports, geometry)
+            return {
+                name: confusion(logits > 0, episode.query_mask, episode.query_valid)
+                for name, logits in predictions.items()
+            }
+
+        def show(variables, bank, support, query):
+            episode = geometry.episode(bank, support, query)
+            return episode, predict(model, variables, episode, geometry)
+
+        self._count = jax.pmap(count, axis_name=AXIS, devices=devices)
+        self._show = jax.jit(show)
+
+    def counts(
+        self, variables: Any, bank: Bank, records: Records, progress: str = ""
+    ) -> dict[str, np.ndarray]:
+        """int64 [N, Q, 4] confusion counts of every predictor, in record order.
+
+        Every process counts its share of the records and knows all counts in the end.
+
+        Args:
+          variables, bank: replicated over the devices.
+          progress: label of the progress bar; none if empty.
+        """
+        wrong = trivial.wrong_supports(records) if self.with_trivial else records.support
+        return count_rows(
+            lambda *columns: self._count(variables, bank, *columns),
+            (records.support, records.query, wrong),
+            self.devices,
+            self.batch,
+            progress,
+        )
+
+    def show(self, variables: Any, bank: Bank, records: Records) -> tuple[Episode, np.ndarray]:
+        """The pixels and logits of a few records, for pictures (unreplicated arguments)."""
+        episode, logits = self._show(variables, bank, records.support, records.query)
+        return jax.tree.map(np.asarray, episode), np.asarray(logits)
+
+
+def count_rows(
+    count: Callable[..., dict[str, Array]],
+    columns: Sequence[np.ndarray],
+    devices: list[jax.Device],
+    batch: int,
+    progress: str = "",
+) -> dict[str, np.ndarray]:
+    """int64 [N, ...]: what `count` makes of N rows, in their order; see `Evaluator.counts`.
+
+    Args:
+      count: pmapped, takes each column as [devices, batch, ...] and returns arrays like it.
+      columns: arrays [N, ...].
+      batch: rows per device and call; the last call is padded and its surplus dropped.
+    """
+    total = len(columns[0])
+    share = process_rows(total)
+    step = len(devices) * batch
+    parts: dict[str, list[np.ndarray]] = {}
+    hidden = not progress or not is_lead()
+    with tqdm(total=len(share), desc=progress, unit="ep", disable=hidden) as bar:
+        for start in range(0, len(share), step):
+            rows = share[np.minimum(np.arange(start, start + step), len(share) - 1)]
+            call = tuple(
+                column[rows].reshape(len(devices), batch, *column.shape[1:]) for column in columns
+            )
+            for name, counts in count(*shard(call, devices)).items():
+                parts.setdefault(name, []).append(np.asarray(counts))
+            bar.update(min(step, len(share) - bar.n))
+    mine = {
+        name: np.concatenate(chunks).reshape(-1, *chunks[0].shape[2:])[: len(share)]
+        for name, chunks in parts.items()
+    }
+    return {name: join_rows(counts)[:total].astype(np.int64) for name, counts in mine.items()}
+
+
+def flat_counts(counts: np.ndarray, records: Records, item_image: np.ndarray) -> tuple:
+    """(counts [N*Q, 4], class ids, query images) as `metrics.score` takes them."""
+    queries = records.query.shape[1]
+    return (
+        counts.reshape(-1, 4),
+        np.repeat(records.class_id, queries),
+        item_image[records.query.reshape(-1)],
+    )

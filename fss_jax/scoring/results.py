@@ -1,0 +1,211 @@
+"""Evaluating a workdir: from its checkpoint to a result file, a table and a picture sheet."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from fss_jax.data import bank as banks
+from fss_jax.data.records import Records, parse_records, records_sha256
+from fss_jax.reports import report
+from fss_jax.runtime.devices import is_lead, local_devices, replicate
+from fss_jax.scoring import breakdown, evaluation, metrics
+from fss_jax.scoring.metrics import Scores
+from fss_jax.scoring.workdir import open_run, provenance, provenance_line
+
+
+def evaluate(
+    workdir: str | Path,
+    *,
+    protocol: str | None = None,
+    shots: int | None = None,
+    split: str | None = None,
+    dataset: str | None = None,
+    data_dir: str | None = None,
+    records_file: str | Path | None = None,
+    items_file: str | Path | None = None,
+    checkpoint: str = "best",
+    episodes: int | None = None,
+    trivial: bool = True,
+    device_count: int = 0,
+    canvas: int | None = None,
+    config: ConfigDict | None = None,
+    annotation: str = "mask",
+    drop_rare_classes: bool = False,
+) -> dict:
+    """Scores a checkpoint and writes WORKDIR/results/PROTOCOL_Kshot[_ANNOTATION].{json,md,png}.
+
+    A dataset or split other than the config's comes first in the files' names. With super-categories
+    (FSS-1000) there is a bar chart of them, too: ..._super_categories.png.
+
+    Arguments left out are the config's (see evaluate.py for their meaning).
+
+    Returns:
+      What the JSON file holds; fractions in 0..1.
+
+    Raises:
+      ValueError, FileNotFoundError: a checkpoint, dataset, protocol or list that is not there or
+        does not fit; one line each.
+    """
+    run = open_run(
+        workdir,
+        protocol=protocol,
+        split=split,
+        dataset=dataset,
+        data_dir=data_dir,
+        items_file=items_file,
+        checkpoint=checkpoint,
+        canvas=canvas,
+        config=config,
+        annotation=annotation,
+        drop_rare_classes=drop_rare_classes,
+    )
+    config, chosen = run.config, run.protocol
+    shots = shots or config.shots
+    if records_file:
+        records = parse_records(Path(records_file).read_text(), run.data.items)
+        shots = records.support.shape[1]
+    else:
+        run = run.with_images(shots + chosen.queries)
+        records = chosen.records(run.data, shots)
+    data = run.data
+    records = records[: episodes or len(records)]
+
+    devices = local_devices(device_count)
+    evaluator = evaluation.Evaluator(
+        run.model,
+        run.geometry,
+        devices,
+        batch=config.eval_batch,
+        with_trivial=trivial,
+    )
+    bank = banks.load_bank(data, config.canvas)
+    before = time.perf_counter()
+    counts = evaluator.counts(
+        replicate(run.variables, devices), replicate(bank, devices), records, progress="evaluate"
+    )
+    seconds = time.perf_counter() - before
+    run_of = chosen.run_of(0 if records_file else len(records)).repeat(records.query.shape[1])
+    scores = {
+        name: metrics.score(
+            *evaluation.flat_counts(c, records, data.item_image),
+            chosen.metric,
+            run=run_of if len(run_of) else None,
+        )
+        for name, c in counts.items()
+    }
+    result = {
+        **run.facts(),
+        "shots": shots,
+        "episodes": len(records),
+        "records_sha256": records_sha256(records),
+        **fields(scores.pop("method"), data.class_names),
+        "trivial": {name: s.miou for name, s in scores.items()} or None,
+        "trivial_ci95": {name: s.miou_ci95 for name, s in scores.items()} or None,
+        **provenance(),
+        "seconds": seconds,
+        "episodes_per_second": len(records) / seconds,
+    }
+    if not is_lead():  # it alone writes
+        return result
+    suffix = "" if annotation == "mask" else f"_{annotation}"
+    stem = run.result(f"{chosen.name}_{shots}shot{suffix}")
+    flat = evaluation.flat_counts(counts["method"], records, data.item_image)
+    if chosen.metric == "per_image" or data.super_categories:
+        result["shares"] = breakdown.image_shares(flat[0])
+    if data.super_categories:
+        table = breakdown.by_super_category(*flat, chosen.metric, data.super_categories)
+        result["super_categories"] = table
+        title = f"{config.method}, {run.dataset}, {shots}-shot"
+        breakdown.bar_chart(stem.with_name(f"{stem.name}_super_categories.png"), table, title)
+    report.write_json(stem.with_suffix(".json"), result)
+    report.write_text(stem.with_suffix(".md"), result_table(result))
+    _picture(
+        stem.with_suffix(".png"), evaluator, run.variables, bank, records, counts["method"], data
+    )
+    return result
+
+
+def fields(scores: Scores, class_names: tuple[str, ...]) -> dict:
+    """What a result file says of scores."""
+    return {
+        "miou": scores.miou,
+        "miou_ci95": list(scores.miou_ci95),
+        "fb_iou": scores.fb_iou,
+        "fb_iou_ci95": list(scores.fb_iou_ci95),
+        "per_class": {
+            class_names[class_id]: {
+                "iou": float(scores.class_iou[c]),
+                "ci95": scores.class_ci95[c].tolist(),
+                **dict(zip(("tp", "fp", "fn"), scores.counts[c, :3].tolist(), strict=True)),
+                "episodes": int(scores.episodes[c]),
+            }
+            for c, class_id in enumerate(scores.class_ids)
+        },
+    }
+
+
+def _picture(path, evaluator, variables, bank, records: Records, counts, data) -> None:
+    """The best, median and worst episodes by IoU, at most three of each."""
+    order = np.argsort(-metrics.iou(counts.sum(1)), kind="stable")
+    each = min(3, max(1, len(order) // 3))
+    middle = (len(order) - each) // 2
+    picks = {
+        "best": order[:each],
+        "median": order[middle : middle + each],
+        "worst": order[-each:],
+    }
+    rows = np.concatenate(list(picks.values()))
+    titles = [name for name, members in picks.items() for _ in members]
+    shown = records[rows]
+    episode, logits = evaluator.show(variables, bank, shown)
+    report.contact_sheet(path, episode, logits, shown, data, titles)
+
+
+def result_table(result: dict) -> str:
+    """An evaluation result as Markdown."""
+
+    def percent(value: float) -> str:
+        return f"{100 * value:.1f}"
+
+    def interval(bounds: Sequence[float]) -> str:
+        return f"{percent(bounds[0])} to {percent(bounds[1])}"
+
+    rows = [(f"**{result['method']}**", result["miou"], result["miou_ci95"])]
+    rows += [
+        (name.replace("_", " "), value, result["trivial_ci95"][name])
+        for name, value in (result["trivial"] or {}).items()
+    ]
+    lines = [
+        f"# {result['method']}, {result['dataset']} {result['split']}, {result['shots']}-shot, "
+        f"protocol {result['protocol']}"
+        + (f", annotated by {result['annotation']}" if result["annotation"] != "mask" else ""),
+        "",
+        "| predictor | mIoU % | 95% interval |",
+        "| --- | --- | --- |",
+    ]
+    lines += [f"| {name} | {percent(value)} | {interval(ci)} |" for name, value, ci in rows]
+    lines += [
+        "",
+        f"FB-IoU {percent(result['fb_iou'])} % ({interval(result['fb_iou_ci95'])}).",
+    ]
+    classes = result["per_class"]
+    if len(classes) <= 80:
+        lines += ["", "| class | IoU % | 95% interval | episodes |", "| --- | --- | --- | --- |"]
+        lines += [
+            f"| {name} | {percent(entry['iou'])} | {interval(entry['ci95'])} | {entry['episodes']} |"
+            for name, entry in classes.items()
+        ]
+    lines += breakdown.markdown(result)
+    lines += [
+        "",
+        f"{result['episodes']} episodes, records sha256 `{result['records_sha256']}`, checkpoint step "
+        f"{result['checkpoint_step']}; {provenance_line(result)}; "
+        f"{result['seconds']:.1f} s ({result['episodes_per_second']:.1f} episodes/s).",
+        "",
+        f"`{result['command']}`",
+        "",
+    ]
+    return "\n".join(lines)

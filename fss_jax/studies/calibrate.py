@@ -1,0 +1,218 @@
+"""Calibrates how good a mask is expected to be, on classes that were not trained on:
+
+  python -m fss_jax.studies.calibrate --workdir runs/mine
+
+fits curves from the network's confidence to IoU on the validation classes, for each number of
+supports, writes them beside the checkpoints (WORKDIR/calibration.json, where `label` finds them),
+and measures them on the test classes: WORKDIR/results/calibration.json, .md and .png hold the
+expected calibration error (ECE) and a reliability diagram, of the raw and the calibrated confidence.
+`--dataset` measures on another dataset instead, and leaves calibration.json as it is.
+"""
+
+import argparse
+import collections
+from pathlib import Path
+
+import jax
+import numpy as np
+import scipy.special
+import scipy.stats
+from tqdm import tqdm
+
+from fss_jax.data import bank as banks
+from fss_jax.reports import report
+from fss_jax.runtime import messages
+from fss_jax.scoring import calibration, evaluation, metrics
+from fss_jax.scoring.calibration import Calibration, Curve
+from fss_jax.scoring.workdir import Run, open_run, provenance, provenance_line
+
+EPISODES = 500
+SHOTS = (1, 5)
+
+
+def measure(run: Run, shots: int, episodes: int) -> tuple[np.ndarray, np.ndarray]:
+    """(confidence, IoU) of each query of a split's episodes, both [n] in 0..1.
+
+    Raises:
+      ValueError: too few images of the classes for this number of supports.
+    """
+    data = run.with_images(shots + run.protocol.queries).data
+    records = run.protocol.records(data, shots)[:episodes]
+    used = np.unique(data.item_image[np.concatenate([records.support, records.query], 1)])
+    bank = jax.device_put(banks.load_bank(data, run.config.canvas, used.tolist()))
+    evaluator = evaluation.Evaluator(
+        run.model, run.geometry, jax.local_devices()[:1], batch=1, with_trivial=False
+    )
+    sure, ious = [], []
+    size = run.config.eval_batch
+    for start in tqdm(range(0, len(records), size), desc=f"{run.split}, {shots} shots"):
+        rows = np.minimum(np.arange(start, start + size), len(records) - 1)
+        episode, logits = evaluator.show(run.variables, bank, records[rows])
+        counts = metrics.confusion(logits > 0, episode.query_mask, episode.query_valid)
+        probability = scipy.special.expit(logits)
+        for b in range(min(size, len(records) - start)):
+            for q in range(logits.shape[1]):
+                valid = episode.query_valid[b, q] > 0
+                mask = logits[b, q] > 0
+                sure.append(calibration.confidence(mask, probability[b, q], valid))
+                ious.append(float(metrics.iou(np.asarray(counts[b, q]))))
+    return np.asarray(sure), np.asarray(ious)
+
+
+def calibrate(
+    workdir: str | Path,
+    *,
+    shots: tuple[int, ...] = (),
+    episodes: int = EPISODES,
+    checkpoint: str = "best",
+    data_dir: str | None = None,
+    dataset: str | None = None,
+    canvas: int | None = None,
+) -> dict:
+    """Fits, keeps and measures the curves, as the module's text says; returns the result's fields.
+
+    Args:
+      shots: numbers of supports; by default 1 and 5, as far as the classes have enough images, or
+        what a release-form model was trained with.
+      dataset: measure on the test classes of this one, with the curves that are kept already.
+
+    Raises:
+      ValueError, FileNotFoundError: no checkpoint, data, or (with `dataset`) no calibration.
+    """
+    common = {"checkpoint": checkpoint, "data_dir": data_dir}
+    test = open_run(workdir, dataset=dataset, canvas=canvas, **common)
+    config = test.config
+    path = test.workdir / calibration.FILE
+    run = open_run(workdir, split=config.val_split, protocol=config.val_protocol, **common)
+    if not shots:
+        known = (config.shots,) if config.model.get("form") == "release" else SHOTS
+        shots = tuple(k for k in known if _enough(test, k) and _enough(run, k)) or known[:1]
+    if dataset:
+        fitted = calibration.load(path, test.step)
+        if fitted is None:
+            raise ValueError(
+                f"{path} does not hold a calibration of step {test.step}; run this command without "
+                "--dataset first"
+            )
+    else:
+        fitted = Calibration(
+            test.step, {k: Curve.fit(*measure(run, k, episodes)) for k in sorted(set(shots))}
+        )
+        report.write_json(path, {**fitted.to_json(), **run.facts(), "episodes": episodes})
+    measured = {k: measure(test, k, episodes) for k in sorted(set(shots))}
+    result = {**test.facts(), "shots": {}, **provenance()}
+    for k, (sure, ious) in measured.items():
+        expected = np.asarray([fitted.expected_iou(c, k) for c in sure])
+        result["shots"][str(k)] = {
+            "images": len(ious),
+            "mean_iou": float(ious.mean()),
+            "mean_confidence": float(sure.mean()),
+            "mean_expected_iou": float(expected.mean()),
+            "ece_raw": calibration.expected_calibration_error(sure, ious),
+            "ece_calibrated": calibration.expected_calibration_error(expected, ious),
+            "rank_correlation": _rank_correlation(sure, ious),
+            "reliability_raw": calibration.reliability(sure, ious),
+            "reliability_calibrated": calibration.reliability(expected, ious),
+        }
+    stem = test.result("calibration")
+    report.write_json(stem.with_suffix(".json"), result)
+    report.write_text(stem.with_suffix(".md"), table(result))
+    _diagram(stem.with_suffix(".png"), result)
+    return result
+
+
+def _enough(run: Run, shots: int) -> bool:
+    """Whether the classes have the images for an episode of so many supports."""
+    counts = collections.Counter(class_id for _, class_id in run.data.items).values()
+    pick = max if run.config.drop_rare_classes else min
+    return pick(counts, default=0) >= shots + run.protocol.queries
+
+
+def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
+    """Spearman's; 0 where one of them does not vary."""
+    ranks = [scipy.stats.rankdata(values) for values in (x, y)]
+    return float(np.corrcoef(*ranks)[0, 1]) if all(np.ptp(r) for r in ranks) else 0.0
+
+
+def table(result: dict) -> str:
+    """A calibration result as Markdown."""
+    lines = [
+        f"# {result['method']}, {result['dataset']} {result['split']}: expected IoU",
+        "",
+        "| supports | images | mean IoU | mean raw confidence | mean expected IoU | ECE raw | "
+        "ECE calibrated | rank correlation |",
+        "| --- |" + " --- |" * 7,
+    ]
+    for k, row in result["shots"].items():
+        values = [
+            row[name]
+            for name in (
+                "mean_iou",
+                "mean_confidence",
+                "mean_expected_iou",
+                "ece_raw",
+                "ece_calibrated",
+                "rank_correlation",
+            )
+        ]
+        cells = [k, str(row["images"]), *(f"{value:.3f}" for value in values)]
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", f"{provenance_line(result)}.", "", f"`{result['command']}`", ""]
+    return "\n".join(lines)
+
+
+def _diagram(path: Path, result: dict) -> None:
+    """Mean IoU over mean expectation, bin by bin; points are as large as their bin."""
+    plt = report.plt
+    shots = result["shots"]
+    figure, axes = plt.subplots(
+        1, len(shots), figsize=(4.2 * len(shots), 4.2), layout="constrained", squeeze=False
+    )
+    for axis, (k, row) in zip(axes[0], shots.items(), strict=True):
+        axis.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+        for kind, color in (("raw", "#ffb000"), ("calibrated", "#009e73")):
+            expected, ious, counts = np.asarray(row[f"reliability_{kind}"]).T
+            axis.plot(expected, ious, color=color, linewidth=1)
+            axis.scatter(
+                expected,
+                ious,
+                400 * counts / row["images"] + 8,
+                color=color,
+                label=f"{kind}, ECE {row[f'ece_{kind}']:.3f}",
+            )
+        axis.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="expected IoU", ylabel="mean IoU")
+        what = f"{result['dataset']} {result['split']}, {k} support{'s' * (k != '1')}"
+        axis.set_title(what, fontsize=10)
+        axis.legend(loc="upper left", fontsize=8)
+    with report.atomic(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    plt.close(figure)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m fss_jax.studies.calibrate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--workdir", required=True, help="a workdir that train.py filled")
+    parser.add_argument("--shots", type=int, nargs="+", default=(), help="default: 1 5")
+    parser.add_argument("--episodes", type=int, default=EPISODES)
+    parser.add_argument("--checkpoint", default="best", help="best, latest, or a step")
+    parser.add_argument("--data_dir", help="where datasets were prepared")
+    parser.add_argument("--dataset", help="measure on this dataset's test classes, fit nothing")
+    parser.add_argument("--canvas", type=int, help="pixels; for a dataset of larger images")
+    options = vars(parser.parse_args(argv))
+    try:
+        if min([options["episodes"], *options["shots"]]) < 1:
+            raise ValueError("--episodes and --shots: expected at least 1")
+        options["shots"] = tuple(options["shots"])
+        messages.use_compilation_cache()
+        print(table(calibrate(**options)))
+    except (ValueError, OSError) as error:
+        messages.fail(error)
+
+
+if __name__ == "__main__":
+    messages.show_only_our_messages()
+    main()

@@ -1,0 +1,224 @@
+"""Corrects answers with clicks, as a person would (query-time updates of guided networks).
+
+    python -m fss_jax.studies.clicks --workdir runs/guided --clicks 5 [--annotation points]
+
+Each query is segmented from its support; then a click is put into the middle of the largest region
+that is wrong (the dataset's labels stand in for the person), what the query now says of itself joins
+the support's guidance, and it is segmented again. Guided networks update their guide; other methods
+that take sparse annotation (PANet) take the query as one more support. All is scored at the size that
+the method sees. Writes WORKDIR/results/clicks_PROTOCOL_Kshot.json, .md and .png.
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.ndimage
+from tqdm import tqdm
+
+from fss_jax import methods
+from fss_jax.data import bank as banks
+from fss_jax.data import weak_annotation
+from fss_jax.data.bank import Episode
+from fss_jax.data.records import Records, records_sha256
+from fss_jax.reports import report
+from fss_jax.runtime import messages
+from fss_jax.scoring import metrics
+from fss_jax.scoring.workdir import Run, open_run, provenance, provenance_line
+
+SHOWN = 6
+DOTS = {1: (0, 255, 0), 0: (0, 255, 255)}  # the color of a click on the object, and beside it
+
+
+def next_click(prediction: np.ndarray, truth: np.ndarray) -> tuple[int, int] | None:
+    """The pixel deepest inside the largest connected region where two masks (bool [H, W]) differ."""
+    regions, count = scipy.ndimage.label(prediction != truth)
+    if not count:
+        return None
+    largest = regions == 1 + np.argmax(np.bincount(regions.ravel())[1:])
+    depth = scipy.ndimage.distance_transform_edt(np.pad(largest, 1))[1:-1, 1:-1]
+    row, col = np.unravel_index(depth.argmax(), depth.shape)
+    return int(row), int(col)
+
+
+def steps(run: Run) -> tuple[Callable, Callable]:
+    """(cut and segment a batch of records, segment it again with clicks on its queries); compiled.
+
+    Raises:
+      ValueError: a method that takes no sparse annotation; one without update that sees supports and
+        queries at different sizes.
+    """
+    model = run.model
+    if not methods.takes_undecided(model):
+        raise ValueError(
+            f"{run.config.method} takes whole masks only, no clicks; use guided or panet"
+        )
+    geometry = run.geometry
+    updates = hasattr(model, "update")
+    if not updates and geometry.support_size != geometry.query_size:
+        raise ValueError(
+            f"supports of {geometry.support_size} and queries of {geometry.query_size} pixels: a "
+            "clicked query joins the support; train with one size"
+        )
+    geometry = dataclasses.replace(geometry, score_size=geometry.query_size)
+
+    @jax.jit
+    def first(variables, bank, support, query):
+        episode = geometry.episode(bank, support, query)
+        given = (episode.support_image, episode.support_mask)
+        task = model.apply(variables, *given, method="condition")
+        return episode, task, model.apply(variables, task, episode.query_image, method="segment")
+
+    @jax.jit
+    def again(variables, episode, task, clicks):
+        if updates:
+            task = model.apply(variables, task, episode.query_image, clicks, method="update")
+        else:
+            images = jnp.concatenate([episode.support_image, episode.query_image], 1)
+            masks = jnp.concatenate([episode.support_mask, clicks], 1)
+            task = model.apply(variables, images, masks, method="condition")
+        return model.apply(variables, task, episode.query_image, method="segment")
+
+    return first, again
+
+
+def interact(run: Run, records: Records, clicks: int) -> tuple[np.ndarray, list]:
+    """Segments every record's query with 0 to `clicks` clicks.
+
+    Args:
+      records: of one query each.
+
+    Returns:
+      Counts [N, 1 + clicks, 4]; and of the first records (episode, clicks' annotation, answers by
+      number of clicks) to look at.
+    """
+    first, again = steps(run)
+    bank, variables = jax.device_put((banks.load_bank(run.data, run.config.canvas), run.variables))
+    counts, shown = [], []
+    for i in tqdm(range(len(records)), desc="clicks", unit="ep"):
+        episode, task, logits = first(
+            variables, bank, records.support[i : i + 1], records.query[i : i + 1]
+        )
+        truth, valid = (np.asarray(x)[0, 0] for x in (episode.query_mask, episode.query_valid))
+        annotation = np.full((1, 1, *truth.shape), weak_annotation.UNDECIDED, np.float32)
+        answers, counted = [np.asarray(logits)[0, 0] > 0], valid > 0
+        for _ in range(clicks):
+            place = next_click(answers[-1] & counted, (truth > 0) & counted)
+            if place is not None:
+                annotation[0, 0][place] = truth[place]
+            answers.append(np.asarray(again(variables, episode, task, annotation))[0, 0] > 0)
+        same = np.broadcast_to(np.stack([truth, valid])[:, None], (2, len(answers), *truth.shape))
+        counts.append(np.asarray(metrics.confusion(np.stack(answers), *same)))
+        if i < SHOWN:
+            shown.append((jax.device_get(episode), annotation[0, 0], answers))
+    return np.stack(counts), shown
+
+
+def summary(run: Run, records: Records, counts: np.ndarray, shots: int) -> dict:
+    """What the JSON file holds (fractions in 0..1)."""
+    rounds = []
+    for number in range(counts.shape[1]):
+        scores = metrics.score(
+            counts[:, number], records.class_id, run.data.item_image[records.query[:, 0]]
+        )
+        rounds.append({"miou": scores.miou, "miou_ci95": list(scores.miou_ci95)})
+    return {
+        **run.facts(),
+        "shots": shots,
+        "episodes": len(records),
+        "records_sha256": records_sha256(records),
+        "clicks": rounds,
+        **provenance(),
+    }
+
+
+def table(result: dict) -> str:
+    """The result as Markdown."""
+    lines = [
+        f"# {result['method']}, {result['dataset']} {result['split']}, {result['shots']}-shot "
+        f"({result['annotation']}): clicks on the query",
+        "",
+        "| clicks | mIoU % | 95% interval |",
+        "| --- | --- | --- |",
+    ]
+    for number, entry in enumerate(result["clicks"]):
+        low, high = (100 * bound for bound in entry["miou_ci95"])
+        lines.append(f"| {number} | {100 * entry['miou']:.1f} | {low:.1f} to {high:.1f} |")
+    lines += [
+        "",
+        f"{result['episodes']} episodes, records sha256 `{result['records_sha256'][:12]}`, scored at "
+        f"the size that the method sees; checkpoint step {result['checkpoint_step']}; "
+        f"{provenance_line(result)}.",
+        "",
+        f"`{result['command']}`",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _picture(path: Path, shown: list[tuple[Episode, np.ndarray, list[np.ndarray]]]) -> None:
+    """A row an episode: truth, the answer without clicks, and with all of them, drawn in."""
+    rows = []
+    for episode, annotation, answers in shown:
+        image, truth = episode.query_image[0, 0], episode.query_mask[0, 0]
+        row = [("truth", report.overlay(image, truth > 0, report.TRUTH_COLOR))]
+        for number in (0, len(answers) - 1):
+            counts = metrics.confusion(answers[number], truth, episode.query_valid[0, 0])
+            title = f"{number} clicks, IoU {metrics.iou(np.asarray(counts)):.2f}"
+            row.append((title, report.overlay(image, answers[number], report.PREDICTION_COLOR)))
+        drawn, reach = row[-1][1], max(1, len(image) // 80)
+        for value, color in DOTS.items():
+            for i, j in np.argwhere(annotation == value):
+                drawn[max(0, i - reach) : i + reach + 1, max(0, j - reach) : j + reach + 1] = color
+        rows.append(row)
+    report.panels(path, rows)
+
+
+def write(run: Run, shots: int, episodes: int, clicks: int) -> dict:
+    """`interact`, kept as files; returns the result."""
+    run = run.with_images(shots + run.protocol.queries)
+    records = run.protocol.records(run.data, shots)[:episodes]
+    records = dataclasses.replace(records, query=records.query[:, :1])
+    counts, shown = interact(run, records, clicks)
+    result = summary(run, records, counts, shots)
+    stem = run.result(f"clicks_{run.protocol.name}_{shots}shot")
+    report.write_json(stem.with_suffix(".json"), result)
+    report.write_text(stem.with_suffix(".md"), table(result))
+    _picture(stem.with_suffix(".png"), shown)
+    return result
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m fss_jax.studies.clicks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--workdir", required=True, help="a workdir that train.py filled")
+    parser.add_argument("--dataset", help="NAME[/CONFIG]; default: the config's")
+    parser.add_argument("--split", help="default: the config's test split")
+    parser.add_argument("--data_dir", help="where datasets were prepared")
+    parser.add_argument("--protocol", help="records and void; default: the config's")
+    parser.add_argument("--checkpoint", default="best", help="best, latest, or a step")
+    parser.add_argument("--annotation", default="mask", help="of the supports: mask, points, ...")
+    parser.add_argument("--shots", type=int, default=1)
+    parser.add_argument("--clicks", type=int, default=5, help="a query")
+    parser.add_argument("--episodes", type=int, default=100)
+    options = vars(parser.parse_args(argv))
+    shots, clicks, episodes = (options.pop(name) for name in ("shots", "clicks", "episodes"))
+    try:
+        if min(shots, clicks, episodes) < 1:
+            raise ValueError("--shots, --clicks and --episodes are at least 1")
+        messages.show_only_our_messages()
+        messages.use_compilation_cache()
+        print(table(write(open_run(**options), shots, episodes, clicks)))
+    except (ValueError, OSError) as error:
+        messages.fail(error)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""Iterative few-shot segmentation (FSS-1000 5.5): correct the worst answers, and use them as support.
+
+    python -m fss_jax.studies.growing_support --workdir runs/mine --dataset folder --class mug --rounds 3 --add 1
+
+The class's first images are the support. Every round segments the others, takes the worst of them
+with their correct masks (the dataset's labels stand in for the person who corrects) into the support,
+and segments again. Images that a round took are no longer scored: before and after are compared on
+those that never were support. Writes WORKDIR/results/refine_CLASS.json, .md and .png.
+"""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from fss_jax.data import bank as banks
+from fss_jax.data import datasets
+from fss_jax.data.records import Records
+from fss_jax.reports import report
+from fss_jax.runtime import messages
+from fss_jax.scoring import evaluation
+from fss_jax.scoring.metrics import confusion, iou
+from fss_jax.scoring.workdir import Run, open_run, provenance, provenance_line
+
+SHOWN = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Round:
+    """One state of the support.
+
+    Attributes:
+      support: [K] item indices.
+      ious: [n] of every image of the class, in the order of `members`, support included.
+      logits: [n, S, T].
+    """
+
+    support: np.ndarray
+    ious: np.ndarray
+    logits: np.ndarray
+
+
+def refine(run: Run, class_name: str, rounds: int, add: int, replace: bool) -> tuple[dict, list]:
+    """Grows (or renews) the support of a class by its worst answers.
+
+    Args:
+      rounds: how often.
+      add: images a round.
+      replace: keep the number of supports: the oldest leave. For models that serve only the number
+        of shots they were trained with (the release form of the relation network).
+
+    Returns:
+      What the JSON file holds (fractions in 0..1), and the rounds.
+
+    Raises:
+      ValueError: an unknown class, or too few images of it.
+    """
+    members = _members(run.data, class_name)
+    shots = run.config.shots
+    needed = shots + rounds * add + 1
+    if len(members) < needed:
+        raise ValueError(
+            f"class {class_name!r} has {len(members)} images; {shots} supports, {rounds} rounds of "
+            f"{add} and an image to score need {needed}; lower --rounds or --add"
+        )
+    bank = jax.device_put(banks.load_bank(run.data, run.config.canvas))
+    evaluator = evaluation.Evaluator(
+        run.model, run.geometry, jax.local_devices()[:1], batch=1, with_trivial=False
+    )
+    support, ever = members[:shots], set(members[:shots])
+    history = [_segment(run, evaluator, bank, support, members)]
+    for _ in range(rounds):
+        free = np.asarray([item not in ever for item in members])
+        order = np.argsort(np.where(free, history[-1].ious, np.inf), kind="stable")
+        worst = members[order[:add]]
+        ever |= set(worst)
+        support = np.concatenate([support, worst])[add if replace else 0 :]
+        history.append(_segment(run, evaluator, bank, support, members))
+    held_out = np.asarray([item not in ever for item in members])
+    ids = [run.data.items[item][0] for item in members]
+    result = {
+        **run.facts(),
+        "class": class_name,
+        "held_out_images": int(held_out.sum()),
+        "rounds": [
+            {
+                "support": [run.data.items[item][0] for item in r.support],
+                "held_out_iou": float(r.ious[held_out].mean()),
+            }
+            for r in history
+        ],
+        "per_image": {
+            ids[i]: {"before": float(history[0].ious[i]), "after": float(history[-1].ious[i])}
+            for i in np.flatnonzero(held_out)
+        },
+        **provenance(),
+    }
+    return result, history
+
+
+def _members(data: datasets.Split, class_name: str) -> np.ndarray:
+    if class_name not in data.class_names[1:]:
+        known = ", ".join(sorted({data.class_names[c] for _, c in data.items})[:8])
+        raise ValueError(f"{data.name} has no class {class_name!r}; for instance: {known}")
+    class_id = data.class_names.index(class_name)
+    return np.asarray([i for i, item in enumerate(data.items) if item[1] == class_id], np.int32)
+
+
+def _segment(run: Run, evaluator, bank: banks.Bank, support, members) -> Round:
+    class_id = np.asarray([run.data.items[members[0]][1]], np.int32)
+    ious, logits = [], []
+    for item in members:
+        records = Records(run.data.items, class_id, support[None], np.asarray([[item]], np.int32))
+        episode, answer = evaluator.show(run.variables, bank, records)
+        counts = confusion(answer[0, 0] > 0, episode.query_mask[0, 0], episode.query_valid[0, 0])
+        ious.append(iou(np.asarray(counts)))
+        logits.append(answer[0, 0])
+    return Round(support, np.asarray(ious), np.stack(logits))
+
+
+def _picture(path: Path, run: Run, result: dict, history: list[Round]) -> None:
+    """Held-out images that were worst before: truth, before, after; the last round's support above."""
+    members = _members(run.data, result["class"])
+    position = {run.data.items[item][0]: i for i, item in enumerate(members)}
+    before = {name: entry["before"] for name, entry in result["per_image"].items()}
+    shown = sorted(before, key=before.get)[:SHOWN]
+    rows = []
+    for name in shown:
+        i = position[name]
+        image, label = run.data.read(int(run.data.item_image[members[i]]))
+        truth = label == run.data.item_value[members[i]]
+        panels = [(f"{name}, truth", truth, report.TRUTH_COLOR)]
+        for what, state in (("before", history[0]), ("after", history[-1])):
+            height, width = truth.shape
+            answer = state.logits[i] > 0
+            if not run.geometry.score_size:  # on the canvas, in its top-left corner
+                scale = min(1.0, run.config.canvas / max(height, width))
+                answer = answer[: round(height * scale), : round(width * scale)]
+            down = np.arange(height) * answer.shape[0] // height
+            across = np.arange(width) * answer.shape[1] // width
+            stretched = answer[np.ix_(down, across)]
+            panels.append((f"{what}, IoU {state.ious[i]:.2f}", stretched, report.PREDICTION_COLOR))
+        rows.append([(title, report.overlay(image, mask, color)) for title, mask, color in panels])
+    report.panels(path, rows)
+
+
+def table(result: dict) -> str:
+    """The result as Markdown."""
+    lines = [
+        f"# {result['method']}, {result['dataset']} {result['split']}, class {result['class']}: the "
+        "support grown by corrected answers",
+        "",
+        "| round | supports | newest | IoU % on held-out images |",
+        "| --- | --- | --- | --- |",
+    ]
+    for number, entry in enumerate(result["rounds"]):
+        support = entry["support"]
+        iou_percent = f"{100 * entry['held_out_iou']:.1f}"
+        lines.append(f"| {number} | {len(support)} | {support[-1]} | {iou_percent} |")
+    lines += [
+        "",
+        f"{result['held_out_images']} images that never were support; checkpoint step "
+        f"{result['checkpoint_step']}; {provenance_line(result)}.",
+        "",
+        f"`{result['command']}`",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def write(run: Run, class_name: str, rounds: int, add: int, replace: bool) -> dict:
+    """`refine`, kept as files; returns the result."""
+    result, history = refine(run, class_name, rounds, add, replace)
+    stem = run.result(f"refine_{class_name}".replace("/", "_"))
+    report.write_json(stem.with_suffix(".json"), result)
+    report.write_text(stem.with_suffix(".md"), table(result))
+    _picture(stem.with_suffix(".png"), run, result, history)
+    return result
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m fss_jax.studies.growing_support",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--workdir", required=True, help="a workdir that train.py filled")
+    parser.add_argument("--class", dest="class_name", required=True, help="whose images to segment")
+    parser.add_argument("--dataset", help="NAME[/CONFIG]; default: the config's")
+    parser.add_argument("--split", help="default: the config's test split")
+    parser.add_argument("--data_dir", help="where datasets were prepared")
+    parser.add_argument("--protocol", help="sizes and void; default: the config's")
+    parser.add_argument("--checkpoint", default="best", help="best, latest, or a step")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--add", type=int, default=1, help="corrected images a round")
+    parser.add_argument(
+        "--replace", action="store_true", help="the oldest supports leave: their number stays"
+    )
+    options = vars(parser.parse_args(argv))
+    chosen = [options.pop(name) for name in ("class_name", "rounds", "add", "replace")]
+    try:
+        messages.show_only_our_messages()
+        messages.use_compilation_cache()
+        run = open_run(**options)
+        if run.config.model.get("form") == "release" and not chosen[3]:
+            raise ValueError(
+                "the release form sums over its supports and serves only the number it was trained "
+                "with; add --replace, or train the paper form"
+            )
+        print(table(write(run, *chosen)))
+    except (ValueError, OSError) as error:
+        messages.fail(error)
+
+
+if __name__ == "__main__":
+    main()

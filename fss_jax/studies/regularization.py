@@ -1,0 +1,108 @@
+"""Chooses the strength of logistic regression or the SVM on a fold's training classes.
+
+python -m fss_jax.studies.regularization --config fss_jax/configs/pascal_squeezenet_logistic.py \
+    --config.dataset=pascal_5i/fold1_trainaug --config.init=workdir:runs/base_squeezenet \
+    --workdir runs/strength
+
+Scores every strength on the episodes that a training would validate on (config.val_split,
+val_protocol, val_episodes): classes that the base network knows, in images that it has not seen. Test
+classes are not looked at. Writes WORKDIR/results/strength.json and .md; the one chosen is then put
+into the config by hand.
+"""
+
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+from tqdm import tqdm
+
+from fss_jax import methods, weights
+from fss_jax.data.records import records_sha256
+from fss_jax.reports import report
+from fss_jax.runtime import messages
+from fss_jax.runtime.checkpoints import TrainState
+from fss_jax.runtime.devices import local_devices, replicate
+from fss_jax.scoring.workdir import provenance, provenance_line
+from fss_jax.training import loop
+
+STRENGTHS = ("0.0001", "0.001", "0.01", "0.1", "1.0", "10.0")
+
+
+def choose(config: ConfigDict, strengths: list[float]) -> dict:
+    """Validation mIoU of every strength, and the best, the smallest of equals.
+
+    Raises:
+      ValueError: a method without a strength, no weights, or a strength that is not positive.
+    """
+    if config.method != "logistic":
+        raise ValueError(f"config.method is {config.method!r}; only 'logistic' has a strength")
+    if not config.init:
+        raise ValueError("config.init names no weights; set it to workdir:FOLDER of a base network")
+    if not strengths or min(strengths) <= 0:
+        raise ValueError(f"strengths {strengths}: expected numbers above 0")
+    devices = local_devices()
+    variables = methods.init_variables(methods.build_from(config), config)
+    variables = weights.start(config, variables)
+    state = TrainState(0, variables.pop("params"), variables, ())
+    rows = []
+    for strength in tqdm(sorted(strengths), desc="strength"):
+        config.model.strength = strength
+        validation = loop.Validation(methods.build_from(config), config, devices)
+        scores = validation.score(replicate(state, devices))
+        rows.append(
+            {"strength": strength, "miou": scores.miou, "miou_ci95": list(scores.miou_ci95)}
+        )
+    return {
+        "method": config.method,
+        "loss": config.model.get("loss", "logistic"),
+        "dataset": config.dataset,
+        "split": config.val_split,
+        "protocol": config.val_protocol,
+        "shots": config.shots,
+        "init": config.init,
+        "episodes": len(validation.records),
+        "records_sha256": records_sha256(validation.records),
+        "strengths": rows,
+        "chosen": max(rows, key=lambda row: row["miou"])["strength"],
+        **provenance(),
+    }
+
+
+def table(result: dict) -> str:
+    """The result as Markdown."""
+    lines = [
+        f"# Strength of {result['loss']} on the training classes of {result['dataset']}",
+        "",
+        "| strength | mIoU % | 95% interval |",
+        "| --- | --- | --- |",
+    ]
+    for row in result["strengths"]:
+        low, high = (100 * bound for bound in row["miou_ci95"])
+        lines.append(f"| {row['strength']:g} | {100 * row['miou']:.1f} | {low:.1f} to {high:.1f} |")
+    lines += [
+        "",
+        f"Chosen: {result['chosen']:g}. {result['episodes']} {result['shots']}-shot episodes of "
+        f"{result['split']}, records sha256 `{result['records_sha256'][:12]}`; "
+        f"{provenance_line(result)}.",
+        "",
+        f"`{result['command']}`",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    messages.use_compilation_cache()
+    result = choose(flags.FLAGS.config, [float(text) for text in flags.FLAGS.strengths])
+    path = Path(flags.FLAGS.workdir, "results", "strength.json")
+    report.write_json(path, result)
+    report.write_text(path.with_suffix(".md"), table(result))
+    print(table(result))
+
+
+if __name__ == "__main__":
+    config_flags.DEFINE_config_file("config", None, "a config of the method logistic")
+    flags.DEFINE_string("workdir", None, "folder for the result")
+    flags.DEFINE_list("strengths", list(STRENGTHS), "scikit-learn's C, with commas between")
+    flags.mark_flags_as_required(["config", "workdir"])
+    messages.run(main)

@@ -1,0 +1,154 @@
+"""Scoring a workdir on episodes of several classes: a result file, table and picture (see `ways`)."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fss_jax.data import bank as banks
+from fss_jax.reports import report
+from fss_jax.runtime.devices import AXIS, is_lead, local_devices, replicate
+from fss_jax.scoring import evaluation, metrics
+from fss_jax.scoring.results import fields
+from fss_jax.scoring.workdir import open_run, provenance, provenance_line
+from fss_jax.studies.ways import draw, predictions, supports, truth
+from fss_jax.studies.ways_picture import contact_sheet
+
+
+def evaluate(
+    workdir: str | Path,
+    *,
+    ways: int,
+    protocol: str | None = None,
+    shots: int | None = None,
+    episodes: int | None = None,
+    trivial: bool = True,
+    device_count: int = 0,
+    **opening: Any,
+) -> dict:
+    """Scores a checkpoint on C-way episodes; writes WORKDIR/results/PROTOCOL_Cway_Kshot.{json,md,png}.
+
+    Sizes, void pixels and small objects are the protocol's; the list is `draw`'s, 1000 episodes under
+    the protocol's seed. A class's IoU pools the pixels of all episodes that have it as a way.
+
+    Args:
+      opening: as of `runs.open_run`.
+
+    Returns:
+      What the JSON file holds; fractions in 0..1. `binary_iou` is the mean of the IoU of object (any
+      way) and background.
+
+    Raises:
+      ValueError, FileNotFoundError: as `results.evaluate`.
+    """
+    run = open_run(workdir, protocol=protocol, **opening)
+    config, data, geometry = run.config, run.data, run.geometry
+    shots = shots or config.shots
+    records = draw(
+        data.items, ways=ways, shots=shots, count=episodes or 1000, seed=run.protocol.seed
+    )
+    devices = local_devices(device_count)
+
+    def count(variables, bank, support, support_items, query, query_items):
+        shown = supports(bank, geometry, support, support_items, query)
+        query_image, wanted, valid, size = truth(bank, geometry, query, query_items)
+        found = predictions(run.model, variables, shown, query_image, size, geometry)
+        each_valid = jnp.broadcast_to(valid[:, None], wanted.shape)
+        way = jnp.arange(1, ways + 1)[None, :, None, None]
+        return {
+            name: jnp.concatenate(
+                [
+                    metrics.confusion(predicted[:, None] == way, wanted, each_valid),
+                    metrics.confusion(predicted > 0, wanted.max(1), valid)[:, None],
+                ],
+                1,
+            )
+            for name, predicted in found.items()
+            if trivial or name == "method"
+        }
+
+    bank = banks.load_bank(data, config.canvas)
+    columns = (records.support, records.support_items, records.query[:, None], records.query_items)
+    pmapped = jax.pmap(count, axis_name=AXIS, devices=devices)
+    placed = replicate(run.variables, devices), replicate(bank, devices)
+    before = time.perf_counter()
+    counts = evaluation.count_rows(
+        lambda *rows: pmapped(*placed, *rows),
+        columns,
+        devices,
+        max(1, config.eval_batch // ways),
+        progress="evaluate",
+    )
+    seconds = time.perf_counter() - before
+    image = np.repeat(data.item_image[records.query], ways)
+    scored = {
+        name: metrics.score(c[:, :ways].reshape(-1, 4), records.class_id.reshape(-1), image)
+        for name, c in counts.items()
+    }
+    found = fields(scored.pop("method"), data.class_names)
+    del found["fb_iou"], found["fb_iou_ci95"]  # of one class against the rest, summed over ways
+    result = {
+        **run.facts(),
+        "ways": ways,
+        "shots": shots,
+        "episodes": len(records),
+        "records_sha256": records.sha256,
+        **found,
+        "binary_iou": float(metrics.fb_iou(counts["method"][:, ways].sum(0))),
+        "trivial": {name: s.miou for name, s in scored.items()} or None,
+        "trivial_ci95": {name: s.miou_ci95 for name, s in scored.items()} or None,
+        **provenance(),
+        "seconds": seconds,
+        "episodes_per_second": len(records) / seconds,
+    }
+    if not is_lead():
+        return result
+    suffix = "" if run.annotation == "mask" else f"_{run.annotation}"
+    stem = run.result(f"{run.protocol.name}_{ways}way_{shots}shot{suffix}")
+    report.write_json(stem.with_suffix(".json"), result)
+    report.write_text(stem.with_suffix(".md"), result_table(result))
+
+    @jax.jit
+    def show(variables, bank, support, support_items, query, query_items):
+        shown = supports(bank, geometry, support, support_items, query)
+        query_image, wanted, _, size = truth(bank, geometry, query, query_items)
+        found = predictions(run.model, variables, shown, query_image, size, geometry)
+        return shown[0], shown[1], query_image, wanted, found["method"]
+
+    order = np.argsort(-metrics.iou(counts["method"][:, :ways].sum(1)), kind="stable")
+    rows = order[[0, len(order) // 2, -1]]
+    names = [[data.class_names[c] for c in classes] for classes in records.class_id[rows]]
+    pixels = show(run.variables, bank, *(column[rows] for column in columns))
+    contact_sheet(stem.with_suffix(".png"), *pixels, names)
+    return result
+
+
+def result_table(result: dict) -> str:
+    """A C-way result as Markdown."""
+    rows = {result["method"]: (result["miou"], result["miou_ci95"])}
+    for name, value in (result["trivial"] or {}).items():
+        rows[name.replace("_", " ")] = (value, result["trivial_ci95"][name])
+    lines = [
+        f"# {result['method']}, {result['dataset']} {result['split']}, {result['ways']}-way "
+        f"{result['shots']}-shot, protocol {result['protocol']}",
+        "",
+        "| predictor | mIoU % | 95% interval |",
+        "| --- | --- | --- |",
+    ]
+    lines += [
+        f"| {name} | {100 * value:.1f} | {100 * low:.1f} to {100 * high:.1f} |"
+        for name, (value, (low, high)) in rows.items()
+    ]
+    lines += [
+        "",
+        f"Binary IoU (any class against the background) {100 * result['binary_iou']:.1f} %. "
+        f"{result['episodes']} episodes, records sha256 `{result['records_sha256']}`, checkpoint step "
+        f"{result['checkpoint_step']}; {provenance_line(result)}.",
+        "",
+        f"`{result['command']}`",
+        "",
+    ]
+    return "\n".join(lines)

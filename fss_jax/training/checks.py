@@ -1,0 +1,82 @@
+"""What a config may say, checked before anything is read or written."""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from fss_jax import methods
+from fss_jax.data import imaging
+from fss_jax.data.bank import VOIDS
+from fss_jax.scoring import protocols
+from fss_jax.training.losses import LOSSES, PAIR_LOSSES
+
+AT_LEAST_1 = (
+    "canvas", "shots", "queries", "support_size", "steps", "batch", "accumulate", "halve_every",
+    "steps_per_dispatch", "val_episodes", "eval_every", "log_every", "eval_batch",
+)  # fmt: skip
+KNOWN = {
+    "loss": LOSSES + PAIR_LOSSES,
+    "void": VOIDS,
+    "dtype": ("float32", "bfloat16"),
+}
+
+
+def check(config: ConfigDict, devices: int) -> None:
+    """Raises ValueError for settings that are out of range, unknown, or do not go together.
+
+    Args:
+      devices: of all processes.
+    """
+    for name in AT_LEAST_1:
+        if config[name] < 1:
+            raise ValueError(f"config.{name} is {config[name]}; expected at least 1")
+    for name, known in KNOWN.items():
+        if config[name] not in known:
+            raise ValueError(
+                f"unknown config.{name} {config[name]!r}; expected one of {', '.join(known)}"
+            )
+    if config.loss in PAIR_LOSSES and config.method != "siamese":
+        raise ValueError(
+            f"config.loss {config.loss!r} is the Siamese network's own; for the method "
+            f"{config.method!r} choose one of {', '.join(LOSSES)}"
+        )
+    if config.method in methods.UNTRAINED:
+        raise ValueError(
+            f"config.method {config.method!r} has nothing to train; run evaluate.py --config, for 1-NN, "
+            "the linear classifiers and fine-tuning with --config.init=workdir:W of a base network W "
+            "(python -m fss_jax.training.base_network)"
+        )
+    imaging.preprocessing(config.model.get("preprocessing", ""))
+    protocols.get(config.protocol)
+    for name in ("steps", "eval_every", "log_every"):
+        if config[name] % config.steps_per_dispatch:
+            raise ValueError(
+                f"config.{name} is {config[name]}, not a multiple of config.steps_per_dispatch "
+                f"({config.steps_per_dispatch}); change one of them"
+            )
+    if config.batch % devices:
+        raise ValueError(
+            f"config.batch is {config.batch}, not a multiple of the {devices} devices; change it"
+        )
+
+
+def check_continues(
+    config: ConfigDict, records: str, stored: ConfigDict, stored_records: str, folder: Path
+) -> None:
+    """Raises ValueError if a config would not go on with the stream of episodes of a checkpoint.
+
+    Args:
+      records, stored_records: hashes of the first records, of now and of the checkpoint.
+      stored: the checkpoint's config.
+    """
+    if (config.batch, records) != (stored.batch, stored_records):
+        raise ValueError(
+            f"{folder} was trained on other episodes: config.batch {stored.batch}, records "
+            f"{stored_records[:8]}..., here {config.batch}, {records[:8]}...; restore its dataset, "
+            "rule, shots, queries, seed and batch, or use another --workdir"
+        )
+    if int(folder.name) % config.steps_per_dispatch:
+        raise ValueError(
+            f"{folder} is no multiple of config.steps_per_dispatch ({config.steps_per_dispatch}); "
+            f"resume with {stored.steps_per_dispatch}"
+        )

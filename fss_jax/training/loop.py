@@ -1,0 +1,362 @@
+"""The training loop, read from top to bottom: evaluate, save, next records, step, log."""
+
+import dataclasses
+import functools
+import json
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.experimental import multihost_utils
+from ml_collections import ConfigDict
+
+from fss_jax import methods, weights
+from fss_jax.data import bank as banks
+from fss_jax.data import datasets, feed
+from fss_jax.data.records import EpisodeSampler, records_sha256
+from fss_jax.reports import report
+from fss_jax.runtime import checkpoints, memory
+from fss_jax.runtime.checkpoints import TrainState
+from fss_jax.runtime.devices import AXIS, first, is_lead, local_devices, of_all_processes, replicate
+from fss_jax.scoring import evaluation, metrics, protocols
+from fss_jax.training import checks
+from fss_jax.training.journal import Journal
+from fss_jax.training.losses import segmentation_loss
+from fss_jax.training.optimizers import make_optimizer
+
+log = logging.getLogger(__name__)
+
+DATA_SCOPE, OPTIMIZER_SCOPE = "episode", "optimizer"  # names in a profile
+LESS = "lower config.batch (config.accumulate makes the same update of it) or set config.remat=True"
+ENOUGH_PER_PIXEL = 2**14  # bytes that no method here needs for a pixel: VGG-16 keeps about 3 KB
+
+
+def episode_loss(model: nn.Module, config: ConfigDict) -> tuple[Callable, Callable]:
+    """How a step makes its batch and what it minimizes.
+
+    Returns:
+      (bank, support [B, K], query [B, Q]) -> episode, and
+      (params, extra, episode, key) -> (loss, (extra, pixel counts [4])).
+    """
+    geometry = evaluation.Geometry(
+        support_size=config.support_size,
+        query_size=config.query_size,
+        score_size=config.query_size,
+        canvas=config.canvas,
+        fill=evaluation.fill_color(config),
+        void=config.void,
+    )
+
+    def loss_fn(params, extra, episode, key):
+        images = (episode.support_image, episode.support_mask, episode.query_image)
+        apply = functools.partial(
+            model.apply,
+            {"params": params, **extra},
+            *images,
+            train=True,
+            rngs={"dropout": key},
+            mutable=["batch_stats", "losses"],
+        )
+        logits, updated = apply()
+        if config.loss == "pairs":  # XLA shares the features
+            loss, _ = apply(episode.query_mask, method="pair_loss")
+        else:
+            loss = segmentation_loss(
+                logits,
+                episode.query_mask,
+                episode.query_valid,
+                kind=config.loss,
+                foreground_weight=config.foreground_weight,
+                axis_name=AXIS,
+            )
+        loss += sum(jax.tree.leaves(updated.pop("losses", {})))
+        counts = metrics.confusion(logits > 0, episode.query_mask, episode.query_valid)
+        return loss, (extra | updated, counts.sum((0, 1)))
+
+    return geometry.episode, loss_fn
+
+
+def make_train_step(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    config: ConfigDict,
+    make_loss: Callable[[nn.Module, ConfigDict], tuple[Callable, Callable]] = episode_loss,
+) -> Callable:
+    """(state, bank, support [T, B, K], query [T, B, Q]) -> (state, metrics [T]), for one device.
+
+    T steps run inside one call (`lax.scan`); gradients and metrics are averaged over the devices.
+    """
+    gather, loss_fn = make_loss(model, config)
+    dropout_key = jax.random.fold_in(jax.random.key(config.seed), 1)
+
+    def step(state: TrainState, records, bank):
+        key = jax.random.fold_in(
+            jax.random.fold_in(dropout_key, state.step), jax.lax.axis_index(AXIS)
+        )
+        with jax.named_scope(DATA_SCOPE):
+            episode = gather(bank, *records)
+        (loss, (extra, counts)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+            state.params, state.extra, episode, key
+        )
+        grads, loss = jax.lax.pmean((grads, loss), AXIS)
+        with jax.named_scope(OPTIMIZER_SCOPE):
+            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, updates)
+        measured = {
+            "loss": loss,
+            "grad_norm": optax.tree.norm(grads),
+            "param_norm": optax.tree.norm(params),
+            "counts": jax.lax.psum(counts, AXIS),
+        }
+        return TrainState(state.step + 1, params, extra, opt_state), measured
+
+    def steps(state: TrainState, bank, support, query):
+        if jax.default_backend() != "cpu":
+            return jax.lax.scan(lambda s, records: step(s, records, bank), state, (support, query))
+        # XLA's CPU backend takes 30 times as long for a convolution's weight gradient inside a loop
+        # as outside (measured, jax 0.10.2), even in a scan of one step.
+        measured = []
+        for records in zip(support, query, strict=True):
+            state, values = step(state, records, bank)
+            measured.append(values)
+        return state, jax.tree.map(lambda *values: jnp.stack(values), *measured)
+
+    return steps
+
+
+def _usable(split: datasets.Split, config: ConfigDict, queries: int) -> datasets.Split:
+    """The split, without the classes that no episode can be drawn of if the config says so."""
+    return split.without_rare(config.shots + queries) if config.drop_rare_classes else split
+
+
+class Validation:
+    """A fixed list of episodes of training or validation classes, scored now and then."""
+
+    def __init__(self, model: nn.Module, config: ConfigDict, devices: list[jax.Device]):
+        self.protocol = protocols.get(config.val_protocol)
+        split = datasets.open_split(config.dataset, config.val_split, config.data_dir)
+        self.split = _usable(self.protocol.filter(split), config, self.protocol.queries)
+        self.records = self.protocol.records(self.split, config.shots)[: config.val_episodes]
+        geometry = evaluation.Geometry.of(config, self.protocol)
+        self.evaluator = evaluation.Evaluator(
+            model, geometry, devices, batch=config.eval_batch, with_trivial=False
+        )
+        used = np.unique(
+            self.split.item_image[np.concatenate([self.records.support, self.records.query], 1)]
+        )
+        self.bank = banks.load_bank(self.split, config.canvas, used.tolist())
+        self.replicated = replicate(self.bank, devices)
+
+    def score(self, state: TrainState) -> metrics.Scores:
+        """The scores of a replicated state."""
+        counts = self.evaluator.counts(state.variables, self.replicated, self.records)["method"]
+        return metrics.score(
+            *evaluation.flat_counts(counts, self.records, self.split.item_image),
+            self.protocol.metric,
+        )
+
+    def picture(self, state: TrainState, path: Path, count: int = 8) -> None:
+        """Draws the first few episodes and their predictions."""
+        records = self.records[:count]
+        episode, logits = self.evaluator.show(first(state.variables), self.bank, records)
+        report.contact_sheet(path, episode, logits, records, self.split)
+
+
+@contextmanager
+def _stop_on_sigterm() -> Iterator[Callable[[int], bool]]:
+    """Within, SIGTERM only sets a flag, so that the loop can save first.
+
+    Of several processes each may be told at another step: JAX's preemption service, which then
+    listens for the signal, agrees on one.
+    """
+    if jax.process_count() > 1:
+        yield multihost_utils.reached_preemption_sync_point
+        return
+    received = []
+    previous = signal.signal(signal.SIGTERM, lambda *_: received.append(True))
+    try:
+        yield lambda step: bool(received)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@dataclasses.dataclass(frozen=True)
+class Learner:
+    """What the loop trains; by default a method, on episodes.
+
+    Attributes:
+      build: config -> module.
+      init: (module, config) -> fresh variables.
+      view: (split, config) -> the split as the bank is to hold it.
+      loss: see `episode_loss`.
+      validation: `Validation` or its like.
+    """
+
+    build: Callable = methods.build_from
+    init: Callable = methods.init_variables
+    view: Callable = lambda split, config: split
+    loss: Callable = episode_loss
+    validation: type = Validation
+
+
+def _check_memory(
+    step: Callable,
+    state: TrainState,
+    split: datasets.Split,
+    config: ConfigDict,
+    plan: feed.Plan,
+    resident: bool,
+) -> None:
+    """Raises ValueError, before anything is compiled, if a step will not fit into the device."""
+    side = config.query_size or config.canvas
+    pixels = config.shots * config.support_size**2 + config.queries * side**2
+    drawn = plan.steps * plan.batch * (config.shots + config.queries)
+    rows = len(split.image_ids) if resident else drawn
+    kept = 8 * sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    kept += banks.canvas_bytes(rows, config.canvas)
+    clearly = kept + ENOUGH_PER_PIXEL * pixels * plan.batch
+    if clearly * len(plan.devices) < memory.device_bytes(plan.devices[0]):
+        return  # spare small runs the tracing
+    total = len(plan.devices) * jax.process_count()
+
+    def needed(batch: int) -> int:
+        records = (
+            jax.ShapeDtypeStruct((plan.steps, batch, images), jnp.int32)
+            for images in (config.shots, config.queries)
+        )
+        bank = banks.shapes(split, config.canvas, rows)
+
+        def run(state, bank, *records):
+            return step(state, banks.Bank(*bank), *records)
+
+        return memory.peak_bytes(run, state, bank, *records, axis_env=[(AXIS, total)])
+
+    memory.demand_room(needed, plan.batch, plan.devices[0], len(plan.devices))
+
+
+def train(
+    config: ConfigDict,
+    workdir: str | Path,
+    device_count: int = 0,
+    learner: Learner = Learner(),  # noqa: B008  frozen
+) -> float:
+    """Trains or resumes the run of a workdir; returns the last validation mIoU.
+
+    Raises:
+      ValueError, FileNotFoundError: settings, data or checkpoints that do not fit; one line each.
+    """
+    workdir = Path(workdir)
+    devices = local_devices(device_count)
+    checks.check(config, len(devices) * jax.process_count())
+
+    split = datasets.open_split(config.dataset, config.train_split, config.data_dir)
+    split = split.without_small(min_lattice_hits=config.min_lattice_hits)
+    split = _usable(split, config, config.queries)
+    split = learner.view(split, config)
+    sampler = EpisodeSampler(
+        split.items, shots=config.shots, queries=config.queries, rule=config.rule, seed=config.seed
+    )
+    first_records = records_sha256(sampler.records(0, 1000))
+    optimizer = make_optimizer(config)
+
+    # Start order: 1. the workdir's own checkpoint, 2. --config.init (another workdir or foreign
+    # weights), 3. from scratch. Preprocessing belongs to the weights and comes with them.
+    resuming, unlogged = bool(checkpoints.finished_steps(workdir)), []
+    if resuming:
+        folder = checkpoints.checkpoint_folder(workdir, "latest")
+        stored, known = checkpoints.load_meta(folder)
+        checks.check_continues(config, first_records, stored, known["first_records_sha256"], folder)
+        config.model.preprocessing = stored.model.preprocessing
+        unlogged = known["unlogged"]
+    variables = learner.init(learner.build(config), config)
+    if config.init and not resuming:
+        variables = weights.start(config, variables)
+    params = variables.pop("params")
+    state = TrainState(jnp.int32(0), params, variables, optimizer.init(params))
+    model = learner.build(config)
+    validation = learner.validation(model, config, devices)
+    meta = {
+        "config": json.loads(config.to_json()),
+        "dataset": split.name,
+        "first_records_sha256": first_records,
+    }
+
+    plan = feed.Plan(
+        config.steps_per_dispatch, config.batch // (len(devices) * jax.process_count()), devices
+    )
+    resident = feed.choose_bank(config.bank, split, config.canvas, devices[0])
+    steps = make_train_step(model, optimizer, config, learner.loss)
+    _check_memory(steps, state, split, config, plan, resident)
+
+    with checkpoints.Checkpoints(workdir) as store, _stop_on_sigterm() as stopping:
+        miou = -1.0
+        if resuming:
+            state, miou = store.restore(state)
+            log.info("resuming %s at step %d", workdir, int(state.step))
+        start = int(state.step)
+        state = replicate(state, devices)
+
+        if resident:
+            bank = replicate(banks.load_bank(split, config.canvas), devices)
+            batches = feed.bank_feed(bank, sampler, plan, start, config.steps)
+        else:
+            batches = feed.loader_feed(split, config.canvas, sampler, plan, start, config.steps)
+        train_step = jax.pmap(
+            steps,
+            axis_name=AXIS,
+            devices=of_all_processes(devices),
+            donate_argnums=0,
+        )
+
+        journal = Journal(workdir, config, start, sampler, unlogged)
+        pending: tuple | None = None
+        step, stop = start, False
+        try:
+            while step < config.steps and not stop:
+                before = time.perf_counter()
+                batch = next(batches)
+                waited = time.perf_counter() - before
+                try:
+                    state, measured = train_step(state, *batch)
+                except jax.errors.JaxRuntimeError as error:
+                    if memory.is_exhausted(error):
+                        raise ValueError(f"{devices[0]} ran out of memory: {LESS}") from error
+                    raise
+                if step == start:  # compiling is not training: leave it out of the rates
+                    jax.block_until_ready(measured)
+                    log.info("first step done")
+                    journal.restart_clock(unmeasured=plan.steps)
+                step += plan.steps
+                if pending:  # one dispatch late, so that the device never waits for the host
+                    journal.add(*pending)
+                pending = (step, measured, waited)
+                stop = stopping(step)
+                scored = step % config.eval_every == 0 or step == config.steps
+                if scored or stop:
+                    journal.add(*pending)
+                    pending = None
+                    if scored:
+                        miou = validation.score(state).miou
+                        journal.write({"step": step, "val_miou": miou})
+                        if is_lead():
+                            validation.picture(state, workdir / "pictures" / f"step_{step:07d}.png")
+                    meta["unlogged"] = list(journal.unlogged)
+                    store.save(first(state), meta, miou if scored else -1.0)
+                    journal.restart_clock()
+        finally:
+            journal.close()
+            store.wait()
+            batches.close()
+    if stop:
+        log.info("stopped and saved at step %d; the same command resumes", step)
+    if is_lead() and journal.path.exists():
+        report.training_curve(workdir)
+    return miou

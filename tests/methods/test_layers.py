@@ -1,0 +1,133 @@
+"""Layers against float64 definitions, and the statistics of BatchNorm."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference_layers as reference
+
+from fss_jax.methods.layers import core
+
+
+def normal(*shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
+
+
+def flat(x):
+    return np.asarray(x, np.float64).reshape(-1, *x.shape[-3:])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"kernel": 3},
+        {"kernel": 3, "stride": 2},
+        {"kernel": 3, "dilation": 2},
+        {"kernel": 7, "stride": 2},
+        {"kernel": (1, 7)},
+        {"kernel": 1},
+        {"kernel": 1, "stride": 2},
+        {"kernel": 3, "padding": 0, "use_bias": False},
+        {"kernel": 3, "as_product": True},
+        {"kernel": (1, 7), "stride": 2, "dilation": 2, "as_product": True},
+    ],
+)
+def test_conv(fields):
+    x = normal(2, 3, 9, 11, 4)
+    conv = core.Conv(5, bias_init=jax.nn.initializers.normal(1.0), **fields)
+    y, variables = conv.init_with_output(jax.random.key(0), x)
+    keys = {k: v for k, v in fields.items() if k in ("stride", "dilation", "padding")}
+    expected = reference.conv(flat(x), reference.float64(variables["params"]), **keys)
+    np.testing.assert_allclose(flat(y), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size,stride,padding", [(2, 2, 0), (3, 2, 1), (3, 2, 0), (3, 1, 1)])
+def test_max_pool(size, stride, padding):
+    x = normal(2, 3, 13, 12, 2)
+    y = core.max_pool(x, size, stride, padding)
+    np.testing.assert_array_equal(flat(y), reference.max_pool(flat(x), size, stride, padding))
+
+
+def test_ceil_pooling_keeps_the_incomplete_window():
+    x = normal(1, 7, 6, 2)
+    y = core.max_pool(x, 2, 2, ceil=True)
+    padded = np.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0)), constant_values=-np.inf)
+    np.testing.assert_array_equal(y, reference.max_pool(padded))
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+@pytest.mark.parametrize("out", [(10, 14), (1, 3), (5, 7), (13, 4)])
+def test_resize(out, align_corners):
+    x = normal(2, 1, 5, 7, 3)
+    y = core.resize_bilinear(x, out, align_corners=align_corners)
+    expected = reference.resize(flat(x), *out, align_corners)
+    np.testing.assert_allclose(flat(y), expected, atol=1e-5)
+    if out[0] > 1 and align_corners:
+        np.testing.assert_allclose(y[..., 0, 0, :], x[..., 0, 0, :], atol=1e-6)
+        np.testing.assert_allclose(y[..., -1, -1, :], x[..., -1, -1, :], atol=1e-5)
+
+
+def test_nearest():
+    x = normal(1, 2, 3, 1)
+    y = core.nearest_x2(x)
+    np.testing.assert_array_equal(y[0, :, :, 0], np.kron(x[0, :, :, 0], np.ones((2, 2))))
+
+
+def run_norm(statistics, x, *, train, **fields):
+    norm = core.BatchNorm(statistics, **fields)
+    variables = norm.init(jax.random.key(0), x)
+    return norm.apply(variables, x, train=train, mutable=["batch_stats"])
+
+
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("statistics", core.STATISTICS)
+def test_norm_uses_the_statistics_it_names(statistics, train):
+    x = 3.0 * normal(2, 3, 4, 5, 6) + jnp.arange(2.0).reshape(2, 1, 1, 1, 1)
+    y, state = run_norm(statistics, x, train=train)
+    plain = {"scale": np.ones(6), "bias": np.zeros(6)}
+    together = reference.norm(flat(x), plain).reshape(x.shape)
+    alone = np.stack([reference.norm(flat(episode), plain) for episode in x])
+    untouched = x / np.sqrt(1 + 1e-5)
+    expected = {
+        "batch": together,
+        "episode": alone,
+        "running": together if train else untouched,
+        "frozen": untouched,
+    }[statistics]
+    np.testing.assert_allclose(y, expected, atol=1e-4)
+    moved = not np.allclose(state["batch_stats"]["mean"], 0.0)
+    assert moved == (train and statistics != "frozen")
+    if moved:
+        np.testing.assert_allclose(
+            state["batch_stats"]["mean"], 0.1 * flat(x).mean((0, 1, 2)), atol=1e-5
+        )
+
+
+def test_momentum_zero_keeps_the_last_batch():
+    x = normal(1, 2, 4, 4, 3)
+    _, state = run_norm("running", x, train=True, momentum=0.0)
+    np.testing.assert_allclose(state["batch_stats"]["var"], flat(x).var((0, 1, 2)), rtol=1e-4)
+
+
+def test_norm_shares_training_statistics_between_devices():
+    x = normal(2, 1, 3, 4, 4, 5)
+    norm = core.BatchNorm("batch", axis_name="devices")
+    variables = norm.init(jax.random.key(0), x[0])
+    step = jax.pmap(
+        lambda x: norm.apply(variables, x, train=True, mutable=["batch_stats"]),
+        axis_name="devices",
+        devices=jax.devices()[:2],
+    )
+    y, state = step(x)
+    whole, whole_state = core.BatchNorm("batch").apply(
+        variables, x.reshape(2, 3, 4, 4, 5), train=True, mutable=["batch_stats"]
+    )
+    np.testing.assert_allclose(np.asarray(y).reshape(whole.shape), whole, atol=1e-5)
+    np.testing.assert_allclose(
+        state["batch_stats"]["var"][1], whole_state["batch_stats"]["var"], rtol=1e-5
+    )
+
+
+def test_unknown_statistics_name_the_known_ones():
+    with pytest.raises(ValueError, match="'mine': choose one of batch, episode, running, frozen"):
+        run_norm("mine", normal(1, 2, 2, 3), train=False)

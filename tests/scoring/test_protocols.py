@@ -1,0 +1,139 @@
+"""Protocols: every name gives a list, frozen, filtered as stated."""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+import pytest
+
+from fss_jax.data import datasets
+from fss_jax.data.records import format_records
+from fss_jax.scoring import protocols
+
+
+@pytest.fixture(scope="module")
+def split(toy_data):
+    return datasets.open_split("toy_squares", "train", toy_data)
+
+
+def test_the_oslsm_protocols_are_the_release_s_but_for_the_size():
+    release, paper = protocols.get("oslsm_release"), protocols.get("oslsm_paper")
+    assert (release.episodes, release.seed, release.score_size) == (1000, 1385, 500)
+    assert release.void == "background" and release.min_lattice_hits == 3
+    changed = {"name": "oslsm_paper", "score_size": 0, "source": paper.source}
+    assert dataclasses.replace(release, **changed) == paper
+
+
+@pytest.mark.shared
+def test_the_release_s_protocol_gives_its_published_list(shared, split):
+    """Fold 1, 1-shot (protocols.md A.8): a protocol is no more than its items say."""
+    lines = (shared / "protocols/oslsm/items_fold1.txt").read_text().splitlines()
+    items = tuple((image_id, int(class_id)) for image_id, class_id in map(str.split, lines))
+    records = protocols.get("oslsm_release").records(dataclasses.replace(split, items=items), 1)
+    digest = hashlib.sha256(format_records(records).encode()).hexdigest()
+    assert digest == "13bc476f5188a907697ac646c2940e242694a751ac42233ac44b7956cabe17b0"
+    assert digest == protocols.get("oslsm_release").lists[2]
+
+
+def published_items(shared, fold):
+    """The fold's items that pass the lattice filter, from the dump of OSLSM's loader."""
+    lines = (shared / f"protocols/oslsm/items_fold{fold}.txt").read_text().splitlines()
+    return {(image_id, int(class_id)) for image_id, class_id in map(str.split, lines)}
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("fold", range(4))
+@pytest.mark.parametrize("shots", [1, 5])
+def test_hsnet_s_list_is_its_file_s_walked_as_its_loader_does(shared, split, fold, shots):
+    lines = (shared / f"protocols/lists/hsnet_pascal_val_fold{fold}.txt").read_text().split()
+    listed = [(line.split("__")[0], int(line.split("__")[1])) for line in lines]
+    kept = published_items(shared, fold)
+    items = sorted({*kept, *listed})
+    hits = np.asarray([3 * (item in kept) for item in items])
+    whole = dataclasses.replace(
+        split,
+        items=tuple(items),
+        item_image=np.arange(len(items)),
+        item_value=hits,
+        item_area=hits,
+        item_lattice_hits=hits,
+    )
+    protocol = protocols.get("hsnet")
+    assert protocol.filter(whole).items == tuple(listed)
+
+    state, text = np.random.get_state(), ""
+    np.random.seed(0)
+    for position in range(1000):  # HSNet's loader, with its own calls
+        query, class_id = listed[position % len(listed)]
+        names = [name for name, other in listed if other == class_id]
+        supports = []
+        while len(supports) < shots:
+            name = np.random.choice(names, 1, replace=False)[0]
+            supports += [name] if name != query else []
+        text += f"{class_id} {query} {','.join(supports)}\n"
+    np.random.set_state(state)
+    assert format_records(protocol.records(protocol.filter(whole), shots)) == text
+    assert hashlib.sha256(text.encode()).hexdigest() == protocol.lists[2 * fold + (shots == 5)]
+
+
+def test_panet_s_five_runs_are_five_lists(split):
+    panet = dataclasses.replace(protocols.get("panet"), episodes=50)
+    records = panet.records(split, 1)
+    assert len(records) == 250 and panet.run_of(250).tolist() == [
+        r for r in range(5) for _ in range(50)
+    ]
+    for run in range(5):
+        alone = dataclasses.replace(panet, runs=1, seed=1234 + run).records(split, 1)
+        assert format_records(records[run * 50 : run * 50 + 50]) == format_records(alone)
+
+
+def test_canet_walks_the_list_thrice(split):
+    records = protocols.get("canet").records(split, 2)
+    queries, m = records.query[:, 0].tolist(), len(split.items)
+    assert len(records) == 3 * m and queries[:m] == list(range(m))
+    assert sorted(queries[m : 2 * m]) == sorted(queries[2 * m :]) == list(range(m))
+    assert all(len({q, *s}) == 3 for q, s in zip(queries, records.support.tolist(), strict=True))
+
+
+def test_pfenet_s_queries_are_images_in_order_and_its_supports_large(split):
+    names = split.class_names
+    small = [image.endswith("_1") and not image.startswith(names[c]) for image, c in split.items]
+    split = dataclasses.replace(split, item_area=np.where(small, 10, 3000))
+    protocol = dataclasses.replace(protocols.get("pfenet"), episodes=60)
+    filtered = protocol.filter(split)
+    records = protocol.records(filtered, 2)
+    assert (filtered.item_area[records.support] >= 2048).all()
+    assert (filtered.item_area[records.query] < 2048).any()
+    images = [filtered.items[q][0] for q in records.query[:, 0]]
+    distinct = sorted({image for image, _ in filtered.items})
+    assert images == [distinct[n % len(distinct)] for n in range(60)]
+
+
+def test_filters_are_the_protocol_s(split):
+    strict = dataclasses.replace(protocols.get("oslsm_release"), min_lattice_hits=1)
+    assert (strict.filter(split).item_lattice_hits >= 1).all()
+    assert 0 < len(strict.filter(split).items) < len(split.items)
+    large = dataclasses.replace(strict, min_lattice_hits=0, min_area=168)
+    assert (large.filter(split).item_area >= 168).all()
+
+
+def test_a_list_is_the_same_every_time_and_another_with_other_shots(split):
+    uniform = protocols.get("uniform")
+    one, again, other = (uniform.records(split, shots) for shots in (1, 1, 2))
+    assert len(one) == 1000
+    assert format_records(one) == format_records(again)
+    assert other.support.shape == (1000, 2)
+    classes = np.bincount(one.class_id, minlength=7)[1:] / len(one)
+    np.testing.assert_allclose(classes, 1 / 6, atol=0.05)
+
+
+def test_protocols_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        protocols.get("uniform").seed = 1
+
+
+def test_an_unknown_protocol_lists_the_known_ones():
+    with pytest.raises(ValueError, match="^[^\n]*$") as error:
+        protocols.get("oslsm_relaese")
+    assert "did you mean 'oslsm_release'?" in str(error.value)
+    assert all(name in str(error.value) for name in protocols.PROTOCOLS)
