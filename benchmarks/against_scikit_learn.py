@@ -21,7 +21,7 @@ from sklearn.svm import LinearSVC
 from fss_jax.experiments.timing import measure
 from fss_jax.methods.logistic import fit
 from fss_jax.methods.nearest import margin, nearest_distances
-from fss_jax.reports import report
+from fss_jax.runtime import files
 from fss_jax.scoring.workdir import provenance, provenance_line
 
 QUERY_CELLS = 324  # of 500 pixels through FCN-32s (protocols.md A.7)
@@ -123,7 +123,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     result = compare(arguments.cells, arguments.features, arguments.rounds)
     if arguments.out:
-        report.write_json(arguments.out, result)
+        files.write_json(arguments.out, result)
     print(table(result))
 
 

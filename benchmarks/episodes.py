@@ -21,6 +21,7 @@ from benchmarks import cases, machine, tables
 from benchmarks.timing import in_turn
 from fss_jax import methods
 from fss_jax.data import feed
+from fss_jax.data.view import View
 from fss_jax.runtime import memory, messages
 from fss_jax.runtime.devices import AXIS, replicate
 from fss_jax.scoring import evaluation, protocols
@@ -90,19 +91,19 @@ def train(loaded: cases.Loaded, batch: int) -> Work:
     return Work(lowered, prepare, macs, batch, batch * (config.shots + config.queries))
 
 
-def _geometry(config) -> evaluation.Geometry:
+def _view(config) -> View:
     protocol = dataclasses.replace(protocols.get("uniform"), score_size=config.query_size)
-    return evaluation.Geometry.of(config, protocol)
+    return protocol.view(config)
 
 
 def infer(loaded: cases.Loaded, batch: int) -> Work:
     """Episodes of one query, scored: what evaluate.py does per call, counts brought to the host."""
     config = loaded.config
-    geometry = _geometry(config)
+    view = _view(config)
 
     def score(variables, bank, support, query):
-        episode = geometry.episode(bank, support, query)
-        logits = evaluation.predict(loaded.model, variables, episode, geometry)
+        episode = view.episode(bank, support, query)
+        logits = evaluation.predict(loaded.model, variables, episode, view)
         return confusion(logits > 0, episode.query_mask, episode.query_valid)
 
     records = loaded.sampler().records(0, batch)
@@ -120,15 +121,15 @@ def infer(loaded: cases.Loaded, batch: int) -> Work:
 def cached(loaded: cases.Loaded, batch: int) -> Work:
     """Images segmented by one task, as labelling does; masks stay on the device."""
     config = loaded.config
-    geometry = _geometry(config)
+    view = _view(config)
 
     def condition(variables, bank, support):
-        episode = geometry.episode(bank, support, support[:, :1])
+        episode = view.episode(bank, support, support[:, :1])
         shown = episode.support_image, episode.support_mask
         return loaded.model.apply(variables, *shown, method="condition")
 
     def segment(variables, bank, task, query):
-        images = geometry.episode(bank, query[:, :1], query).query_image
+        images = view.episode(bank, query[:, :1], query).query_image
         return loaded.model.apply(variables, task, images, method="segment") > 0
 
     arguments = jax.device_put((loaded.variables, loaded.bank))

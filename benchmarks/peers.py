@@ -1,6 +1,6 @@
 """The released networks in PyTorch as strong peers: batched, channels_last, autocast, compiled.
 
-Layers are those of the parity tests (tests/references/reference_releases.py), which hold them to our results;
+Layers are those of the parity tests (tests/references), which hold them to our results;
 here they take batches and keep what the support gave.
 """
 

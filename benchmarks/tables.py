@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import machine
-from fss_jax.reports import report
+from fss_jax.runtime import files
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -22,6 +22,6 @@ def save(out: str | Path, result: dict, title: str, lines: Sequence[str]) -> str
     text = "\n".join(
         [f"# {title}", "", *lines, "", machine.line(result), "", f"`{result['command']}`", ""]
     )
-    report.write_json(Path(f"{out}.json"), result)
-    report.write_text(Path(f"{out}.md"), text)
+    files.write_json(Path(f"{out}.json"), result)
+    files.write_text(Path(f"{out}.md"), text)
     return text

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from fss_jax.experiments import toy
 from fss_jax.experiments.runner import Scoring, Training, train_until
-from fss_jax.reports import report
-from fss_jax.reports.report import plt
-from fss_jax.runtime import checkpoints
+from fss_jax.reports.figures import plt
+from fss_jax.runtime import checkpoints, files
 from fss_jax.scoring import results
 from fss_jax.scoring.workdir import provenance_line
 
@@ -49,7 +48,7 @@ class LearningCurves:
             path = workdir / "scores" / name / level.file
             if not path.is_file():
                 log.info("scoring %s", level.row)
-                report.write_json(path, level.score(data_dir, workdir))
+                files.write_json(path, level.score(data_dir, workdir))
             levels[level.row] = json.loads(path.read_text())
         self._draw(workdir / f"{name}.png", scores, levels)
         return self._table(name, scores, levels)
@@ -86,7 +85,7 @@ class LearningCurves:
         score = results.evaluate(
             folder, data_dir=str(data_dir), checkpoint="latest", **self.settings
         )
-        report.write_json(path, score)
+        files.write_json(path, score)
         return score
 
     def _draw(self, path: Path, scores: dict, levels: dict) -> None:
@@ -102,7 +101,7 @@ class LearningCurves:
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
         axis.legend(frameon=False)
-        with report.atomic(path) as temporary:
+        with files.atomic(path) as temporary:
             figure.savefig(temporary, dpi=120)
         plt.close(figure)
 

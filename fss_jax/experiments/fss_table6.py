@@ -16,7 +16,7 @@ from fss_jax.labelling.labels import Labels
 from fss_jax.labelling.manifest import Manifest
 from fss_jax.labelling.pictures import read_image, read_mask
 from fss_jax.labelling.segmenter import Segmenter
-from fss_jax.reports import report
+from fss_jax.runtime import files
 from fss_jax.scoring.workdir import provenance, provenance_line
 
 SHARES = (0.95, 0.9, 0.8, 0.7)
@@ -91,7 +91,7 @@ class LabelTimes(Part):
                 "opencv": cv2.__version__,
                 **provenance(),
             }
-            report.write_json(path, known)
+            files.write_json(path, known)
         return self._table(known)
 
     def _classes(self, split: datasets.Split, folder: Path):

@@ -11,8 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from ml_collections import ConfigDict
 
-from fss_jax.reports import report
-from fss_jax.runtime import checkpoints
+from fss_jax.runtime import checkpoints, files
 from fss_jax.scoring import results
 from fss_jax.scoring.workdir import provenance_line
 from fss_jax.training import base_network, loop
@@ -190,14 +189,14 @@ def run(name: str, experiment: Experiment, data_dir: str | Path, workdir: Path) 
         if known.get("training_step") != step:  # none, or of a shorter training
             log.info("%s: scoring %s", scoring.row, scoring.column)
             known = scoring.score(data_dir, workdir) | {"training_step": step}
-            report.write_json(path, known)
+            files.write_json(path, known)
         scores.append(known)
     for training_name in parts:  # what only the parts below need
         ensure(training_name)
     text = table(experiment, scores)
     for part in experiment.parts:
         text += "\n" + part.run(name, data_dir, workdir)
-    report.write_text(workdir / f"{name}.md", text)
+    files.write_text(workdir / f"{name}.md", text)
     return text
 
 

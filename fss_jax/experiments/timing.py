@@ -13,7 +13,7 @@ from tqdm import tqdm
 from fss_jax.data import bank as banks
 from fss_jax.experiments import toy
 from fss_jax.experiments.runner import Scoring
-from fss_jax.reports import report
+from fss_jax.runtime import files
 from fss_jax.scoring.workdir import open_run, provenance, provenance_line
 
 WARM_UP = 2  # calls after the one that compiles
@@ -52,7 +52,7 @@ class TimingTable:
                 }
                 for scoring, times in zip(self.scorings, seconds, strict=True)
             ]
-            report.write_json(path, {"rows": rows, "rounds": self.rounds, **provenance()})
+            files.write_json(path, {"rows": rows, "rounds": self.rounds, **provenance()})
         return self.table(json.loads(path.read_text()))
 
     def shrink(self) -> "TimingTable":
@@ -75,7 +75,7 @@ class TimingTable:
         records = run.protocol.records(data, shots)[: self.rounds]
         used = np.unique(data.item_image[np.concatenate([records.support, records.query], 1)])
         bank = banks.load_bank(data, run.config.canvas, used.tolist())
-        cut = jax.jit(lambda bank, *row: run.geometry.episode(bank, *row))
+        cut = jax.jit(lambda bank, *row: run.view.episode(bank, *row))
         episodes = [
             cut(bank, records.support[i : i + 1], records.query[i : i + 1, :1])
             for i in range(len(records))

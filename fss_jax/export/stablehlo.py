@@ -30,7 +30,6 @@ from jax import export
 from fss_jax import methods
 from fss_jax.runtime import checkpoints, messages
 from fss_jax.scoring import protocols
-from fss_jax.scoring.evaluation import Geometry
 from fss_jax.weights import exported
 from fss_jax.weights.reading import need
 
@@ -166,7 +165,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         folder = checkpoints.checkpoint_folder(arguments.workdir, arguments.checkpoint)
         config, meta = checkpoints.load_meta(folder)
-        sizes = Geometry.of(config, protocols.get(config.protocol))
+        sizes = protocols.get(config.protocol).view(config)
         write(
             arguments.out,
             methods.build_from(config),

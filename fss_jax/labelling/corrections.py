@@ -23,8 +23,7 @@ from fss_jax.labelling import job, pictures
 from fss_jax.labelling.labels import Labels
 from fss_jax.labelling.segmenter import Segmenter
 from fss_jax.labelling.supports import Supports
-from fss_jax.reports import report
-from fss_jax.runtime import messages
+from fss_jax.runtime import files, messages
 
 SIDE = 512  # pixels that images are ranked at
 JURY = 8  # supports that are asked one by one whether they agree
@@ -180,7 +179,7 @@ def refine(
     rows.writerow(["image", "entropy", "disagreement"])
     rows.writerows([open_names[i], *(f"{value:.4f}" for value in values[i])] for i in order)
     manifest.begin([table])
-    report.write_text(table, text.getvalue())
+    files.write_text(table, text.getvalue())
     manifest.finish([table])
     if order:
         lines.append("correct next: " + ", ".join(open_names[i] for i in order[:NEXT]))

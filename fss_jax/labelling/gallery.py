@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from fss_jax.reports import report
+from fss_jax.runtime import files
 
 SIDE = 240  # pixels of a thumbnail
 
@@ -35,7 +35,7 @@ def write(
     Args:
       pictures: (picture file or None, its name, a line about it), in order.
     """
-    with report.atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with files.atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(_PAGE.format(title=html.escape(title), note=html.escape(note), side=SIDE))
         for source, name, line in pictures:
             shown = _thumbnail(source) if source else ""

@@ -16,11 +16,12 @@ from fss_jax.labelling import annotations, gallery, pictures
 from fss_jax.labelling.annotations import ImageMasks
 from fss_jax.labelling.manifest import Manifest
 from fss_jax.labelling.segmenter import Prediction
-from fss_jax.reports import report
+from fss_jax.reports import drawing
+from fss_jax.runtime import files
 
 OVERLAY_SIDE = 1600  # pixels
 SHEET = 500  # pictures in a contact sheet
-COLORS = (report.PREDICTION_COLOR, report.TRUTH_COLOR, report.SUPPORT_COLOR, (100, 143, 255))
+COLORS = (drawing.PREDICTION_COLOR, drawing.TRUTH_COLOR, drawing.SUPPORT_COLOR, (100, 143, 255))
 FORMATS = ("rle", "polygons")
 CORRECTED = "corrected by hand"
 
@@ -114,7 +115,7 @@ class Labels:
         paths = self.outputs(name)
         self.manifest.begin(paths)
         for path, class_name in zip(paths, self.classes, strict=False):
-            with report.atomic(path) as temporary:
+            with files.atomic(path) as temporary:
                 mask = found.masks[class_name].astype(np.uint8) * 255
                 Image.fromarray(mask).save(temporary, "PNG")
         self._overlay(name, found.masks, small)
@@ -126,8 +127,8 @@ class Labels:
     def _overlay(self, name: str, found: dict[str, np.ndarray], small: np.ndarray) -> None:
         for mask, color in zip(found.values(), itertools.cycle(COLORS), strict=False):
             shrunk = Image.fromarray(mask).resize(small.shape[1::-1], Image.Resampling.NEAREST)
-            small = report.overlay(small, np.asarray(shrunk), color)
-        with report.atomic(self.overlay_path(name)) as temporary:
+            small = drawing.overlay(small, np.asarray(shrunk), color)
+        with files.atomic(self.overlay_path(name)) as temporary:
             Image.fromarray(small).save(temporary, "JPEG", quality=90)
 
     def fail(self, name: str, error: Exception) -> None:
@@ -162,7 +163,7 @@ class Labels:
                 [self.overlay_path(name)], name, _entry(found) | {"note": CORRECTED}
             )
         ranked = self.ranked()
-        report.write_text(self.out / "labels.csv", self._table(ranked))
+        files.write_text(self.out / "labels.csv", self._table(ranked))
         self._sheet(ranked)
         readable = [name for name, entry in ranked if "error" not in entry]
         if self.coco:

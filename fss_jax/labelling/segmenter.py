@@ -26,12 +26,12 @@ from fss_jax.data import bank as banks
 from fss_jax.data import weak_annotation
 from fss_jax.data.bank import Bank
 from fss_jax.data.imaging import VOID
+from fss_jax.data.view import View
 from fss_jax.labelling import pictures, tiles
 from fss_jax.labelling.pictures import Source
 from fss_jax.runtime import checkpoints
 from fss_jax.scoring import calibration, protocols
 from fss_jax.scoring.calibration import Calibration
-from fss_jax.scoring.evaluation import Geometry
 
 ONLY = "object"  # the name of a class that was given none
 TILE = 4096  # pixels
@@ -107,7 +107,7 @@ class Segmenter:
         self,
         model: nn.Module,
         variables: Any,
-        geometry: Geometry,
+        view: View,
         *,
         batch: int = 8,
         tile: int = TILE,
@@ -126,7 +126,7 @@ class Segmenter:
         """
         if batch < 1 or tile < 16:
             raise ValueError(f"batch {batch}, tile {tile}: expected at least 1 and 16 pixels")
-        self.geometry, self.batch, self.tile = geometry, batch, tile
+        self.view, self.batch, self.tile = view, batch, tile
         self._model, self._variables = model, jax.device_put(variables)
         self._calibration = calibration
         self._tasks: dict[str, Any] = {}
@@ -134,12 +134,12 @@ class Segmenter:
         self._digest = hashlib.sha256()
 
         # As an object of its own; a protocol that ignores void would leave nothing of it.
-        unsure = dataclasses.replace(geometry, void="background")
+        unsure = dataclasses.replace(view, void="background")
 
         def condition(variables, images, labels, sizes):
             rows = jnp.arange(len(images))[None]
             bank = _bank(images, labels, sizes)
-            episode = geometry.episode(bank, rows, rows[:, :1])
+            episode = view.episode(bank, rows, rows[:, :1])
             masks = episode.support_mask
             if methods.takes_undecided(model):
                 void = bank.replace(item_value=jnp.full_like(bank.item_value, VOID))
@@ -151,7 +151,7 @@ class Segmenter:
         def segment(variables, tasks, images, sizes):
             rows = jnp.arange(len(images))[None]
             labels = jnp.zeros(images.shape[:3], jnp.uint8)
-            query = geometry.episode(_bank(images, labels, sizes), rows[:, :1], rows).query_image
+            query = view.episode(_bank(images, labels, sizes), rows[:, :1], rows).query_image
             # XLA computes the features of the query, which all classes share, only once.
             return {
                 name: model.apply(variables, task, query, method="segment")[0]
@@ -180,11 +180,11 @@ class Segmenter:
         """
         folder = checkpoints.checkpoint_folder(workdir, checkpoint)
         config, _ = checkpoints.load_meta(folder)
-        geometry = Geometry.of(config, protocols.get(config.protocol))
+        view = protocols.get(config.protocol).view(config)
         return cls(
             methods.build_from(config),
             checkpoints.load_variables(folder),
-            geometry,
+            view,
             batch=batch,
             tile=tile,
             calibration=calibration.load(Path(workdir) / calibration.FILE, int(folder.name)),
@@ -199,9 +199,9 @@ class Segmenter:
         from fss_jax.labelling import shipped
 
         config, variables, known = shipped.load()
-        geometry = Geometry.of(config, protocols.get(config.protocol))
+        view = protocols.get(config.protocol).view(config)
         model = methods.build_from(config)
-        return cls(model, variables, geometry, batch=batch, tile=tile, calibration=known)
+        return cls(model, variables, view, batch=batch, tile=tile, calibration=known)
 
     def expected_iou(self, name: str, confidence: float) -> float | None:
         """As `Prediction.expected_iou`, of a confidence with this class's present supports."""
@@ -221,7 +221,10 @@ class Segmenter:
     def fingerprint(self) -> str:
         """SHA-256 of all that decides a prediction: model, weights, supports, sizes."""
         digest = self._digest.copy()
-        digest.update(repr((self._model, self.geometry, self.tile)).encode())
+        # The text is that of earlier versions, whatever the class is called now: folders that were
+        # labelled with them need not be labelled again.
+        sizes = ", ".join(f"{k}={v!r}" for k, v in dataclasses.asdict(self.view).items())
+        digest.update(f"({self._model!r}, Geometry({sizes}), {self.tile!r})".encode())
         for path, leaf in jax.tree_util.tree_leaves_with_path(self._variables):
             digest.update(jax.tree_util.keystr(path).encode())
             digest.update(np.ascontiguousarray(leaf).tobytes())
@@ -323,14 +326,14 @@ class Segmenter:
         if not np.all(seen):
             raise ValueError(
                 f"{shown[int(np.argmin(seen))]} has an object too small to be seen at the "
-                f"{self.geometry.support_size} pixels of this network; crop its image"
+                f"{self.view.support_size} pixels of this network; crop its image"
             )
         return task
 
     def _lay(self, rgb: np.ndarray, label: np.ndarray | None = None) -> tuple:
         """A canvas (and that of a label map, if there is one) and the true size on it."""
         drawn = banks.lay(
-            rgb, np.zeros(rgb.shape[:2], np.uint8) if label is None else label, self.geometry.canvas
+            rgb, np.zeros(rgb.shape[:2], np.uint8) if label is None else label, self.view.canvas
         )
         return drawn if label is not None else (drawn[0], drawn[2])
 
@@ -342,9 +345,7 @@ class Segmenter:
         logits = jax.device_get(self._segment(self._variables, self._tasks, images, sizes))
         for row, (image, _, (height, width)) in enumerate(queue):
             # A network that saw the whole canvas says something of the image in its corner only.
-            inside = (
-                (slice(None), slice(None)) if self.geometry.query_size else np.s_[:height, :width]
-            )
+            inside = (slice(None), slice(None)) if self.view.query_size else np.s_[:height, :width]
             image.logits.append({name: values[row][inside] for name, values in logits.items()})
 
     def _finish(self, image: "_Waiting") -> Prediction:

@@ -23,7 +23,8 @@ from fss_jax.labelling import job, labels, pictures, supports
 from fss_jax.labelling.labels import CORRECTED, Labels
 from fss_jax.labelling.manifest import Manifest
 from fss_jax.labelling.segmenter import Segmenter
-from fss_jax.reports import report
+from fss_jax.reports import drawing
+from fss_jax.runtime import files
 
 MAX_BYTES = 50 * 2**20  # of an uploaded file
 MAX_PIXELS = 50_000_000  # of an uploaded picture: 150 MB when decoded
@@ -57,7 +58,7 @@ class Workbench:
         for path in pairs.pictures(self._support / "image"):
             rgb, small = labels.read_small(path)
             mask = pictures.read_mask(self._support / "label" / f"{path.stem}.png")
-            drawn = report.overlay(small, _resized(mask, small.shape[:2]), report.SUPPORT_COLOR)
+            drawn = drawing.overlay(small, _resized(mask, small.shape[:2]), drawing.SUPPORT_COLOR)
             result.append((drawn, path.stem))
         return result
 
@@ -81,7 +82,7 @@ class Workbench:
             raise ValueError(f"there are {EXAMPLES} examples already; remove one first")
         name = f"{max(taken, default=0) + 1}.png"
         for kind, array in (("image", rgb), ("label", _resized(mask, rgb.shape[:2]))):
-            with report.atomic(self._support / kind / name) as temporary:
+            with files.atomic(self._support / kind / name) as temporary:
                 Image.fromarray(array).save(temporary, "PNG")
 
     def remove_examples(self) -> None:
@@ -102,7 +103,7 @@ class Workbench:
             except (ValueError, OSError) as error:
                 refused.append(" ".join(str(error).split()))
                 continue
-            with report.atomic(self._images / name) as temporary:
+            with files.atomic(self._images / name) as temporary:
                 shutil.copyfile(file, temporary)
         return refused
 
@@ -154,7 +155,7 @@ class Workbench:
         path = there.mask_path(name, "object")
         with Image.open(path) as old:
             size = old.size[::-1]
-        with report.atomic(path) as temporary:
+        with files.atomic(path) as temporary:
             Image.fromarray(_resized(mask, size)).save(temporary, "PNG")
         there.expected_iou = self._expected_iou
         there.summarize()
@@ -168,7 +169,7 @@ class Workbench:
         source = self.folder / "labels"
         if not (source / "labels.csv").is_file():
             raise ValueError("nothing to export yet: find the object first")
-        with report.atomic(place / "labels.zip") as temporary:
+        with files.atomic(place / "labels.zip") as temporary:
             with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
                 for path in sorted(source.rglob("*")):
                     if path.is_file() and not path.name.startswith((".", "manifest")):

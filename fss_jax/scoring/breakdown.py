@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fss_jax.reports import report
+from fss_jax.reports import figures
+from fss_jax.runtime import files
 from fss_jax.scoring import metrics
 
 LEVELS = (0.70, 0.80, 0.90, 0.95)  # FSS-1000 Table 6
@@ -53,14 +54,14 @@ def bar_chart(path: Path, table: Mapping[str, Mapping], title: str) -> None:
     values = 100 * np.asarray([table[name]["miou"] for name in names])
     bounds = 100 * np.asarray([table[name]["ci95"] for name in names])
     errors = np.maximum(np.abs(bounds - values[:, None]).T, 0)
-    plt = report.plt
+    plt = figures.plt
     figure, axis = plt.subplots(figsize=(6.4, 1.2 + 0.36 * len(names)), layout="constrained")
     labels = [f"{name} ({table[name]['classes']})" for name in names]
     axis.barh(labels, values, xerr=errors, color="#33508f", ecolor="#dc267f", height=0.7)
     axis.set(xlim=(0, 100), xlabel="mIoU in %, 95% interval (number of classes)", title=title)
     axis.grid(axis="x", alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
-    with report.atomic(path) as temporary:
+    with files.atomic(path) as temporary:
         figure.savefig(temporary, dpi=120)
     plt.close(figure)
 

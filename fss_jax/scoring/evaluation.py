@@ -1,95 +1,35 @@
 """Scoring a method on a list of records: batched over devices, counted in exact integers."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
-from ml_collections import ConfigDict
+from jaxtyping import Array, Float
 from tqdm import tqdm
 
-from fss_jax.data import imaging, weak_annotation
-from fss_jax.data.bank import Bank, Episode, gather
+from fss_jax.data.bank import Bank, Episode
+from fss_jax.data.datasets import Split
 from fss_jax.data.records import Records
+from fss_jax.data.view import View
+from fss_jax.reports import drawing
 from fss_jax.runtime.devices import AXIS, is_lead, join_rows, process_rows, shard
 from fss_jax.scoring import trivial
-from fss_jax.scoring.metrics import confusion
-from fss_jax.scoring.protocols import Protocol
+from fss_jax.scoring.metrics import confusion, iou
 
 Predictions = dict[str, Float[Array, "b q S T"]]
 
 
-@dataclasses.dataclass(frozen=True)
-class Geometry:
-    """The sizes that a method sees and a protocol scores at (0 = true size on the canvas).
-
-    `annotation` is what a method sees of its support's masks, a kind of `weak.KINDS`.
-    """
-
-    support_size: int
-    query_size: int
-    score_size: int
-    canvas: int
-    fill: tuple[float, float, float]
-    void: str
-    annotation: str = "mask"
-
-    @classmethod
-    def of(cls, config: ConfigDict, protocol: Protocol, annotation: str = "mask") -> "Geometry":
-        """A config with query_size 0 sees queries as the protocol scores them."""
-        return cls(
-            support_size=config.support_size,
-            query_size=config.query_size or protocol.score_size,
-            score_size=protocol.score_size,
-            canvas=config.canvas,
-            fill=fill_color(config),
-            void=protocol.void,
-            annotation=annotation,
-        )
-
-    def episode(self, bank: Bank, support: Int[Array, "b k"], query: Int[Array, "b q"]) -> Episode:
-        episode = gather(
-            bank,
-            support,
-            query,
-            support_size=self.support_size,
-            query_size=self.query_size,
-            score_size=self.score_size,
-            fill=self.fill,
-            void=self.void,
-        )
-        annotation = weak_annotation.annotate(self.annotation, episode.support_mask, support)
-        return episode.replace(support_mask=annotation)
-
-    def to_score(
-        self, logits: Float[Array, "b q h w"], size: Int[Array, "b q 2"]
-    ) -> Float[Array, "b q S T"]:
-        """Stretches logits from the size the method saw to the size that is scored."""
-        if self.query_size == self.score_size:
-            return logits
-        if self.score_size:
-            size = jnp.full_like(size, self.score_size)
-        side = self.score_size or self.canvas
-        return jax.vmap(jax.vmap(imaging.unwarp, (0, 0, None)), (0, 0, None))(logits, size, side)
-
-
-def fill_color(config: ConfigDict) -> tuple[float, float, float]:
-    """The mean color of the config's preprocessing: zero for the network."""
-    return imaging.preprocessing(config.model.preprocessing).mean
-
-
 def predict(
-    model: nn.Module, variables: Any, episode: Episode, geometry: Geometry
+    model: nn.Module, variables: Any, episode: Episode, view: View
 ) -> Float[Array, "b q S T"]:
     """A method's logits for a batch of episodes, at the size that is scored."""
     logits = model.apply(
         variables, episode.support_image, episode.support_mask, episode.query_image
     )
-    return geometry.to_score(logits, episode.query_size)
+    return view.to_score(logits, episode.query_size)
 
 
 def predict_trivial(
@@ -97,13 +37,13 @@ def predict_trivial(
     variables: Any,
     episode: Episode,
     wrong: tuple[Float[Array, "b k h w 3"], Float[Array, "b k h w"]],
-    geometry: Geometry,
+    view: View,
 ) -> Predictions:
     """The predictors of `trivial.NAMES` on the same episodes.
 
     `support_zeroed` and `wrong_support` run the network itself; XLA shares its query features.
     """
-    zeroed = trivial.zero_support(episode, geometry.fill)
+    zeroed = trivial.zero_support(episode, view.fill)
     logits = {
         "all_object": trivial.all_object(episode),
         "copy_support": trivial.copy_support(episode),
@@ -111,7 +51,7 @@ def predict_trivial(
         "wrong_support": model.apply(variables, *wrong, episode.query_image),
         "colour_histogram": trivial.colour_histogram(episode),
     }
-    return {name: geometry.to_score(x, episode.query_size) for name, x in logits.items()}
+    return {name: view.to_score(x, episode.query_size) for name, x in logits.items()}
 
 
 class Evaluator:
@@ -125,7 +65,7 @@ class Evaluator:
     def __init__(
         self,
         model: nn.Module,
-        geometry: Geometry,
+        view: View,
         devices: list[jax.Device],
         *,
         batch: int,
@@ -134,20 +74,20 @@ class Evaluator:
         self.devices, self.batch, self.with_trivial = devices, batch, with_trivial
 
         def count(variables, bank, support, query, wrong):
-            episode = geometry.episode(bank, support, query)
-            predictions = {"method": predict(model, variables, episode, geometry)}
+            episode = view.episode(bank, support, query)
+            predictions = {"method": predict(model, variables, episode, view)}
             if with_trivial:
-                other = geometry.episode(bank, wrong, query)
+                other = view.episode(bank, wrong, query)
                 supports = (other.support_image, other.support_mask)
-                predictions |= predict_trivial(model, variables, episode, supports, geometry)
+                predictions |= predict_trivial(model, variables, episode, supports, view)
             return {
                 name: confusion(logits > 0, episode.query_mask, episode.query_valid)
                 for name, logits in predictions.items()
             }
 
         def show(variables, bank, support, query):
-            episode = geometry.episode(bank, support, query)
-            return episode, predict(model, variables, episode, geometry)
+            episode = view.episode(bank, support, query)
+            return episode, predict(model, variables, episode, view)
 
         self._count = jax.pmap(count, axis_name=AXIS, devices=devices)
         self._show = jax.jit(show)
@@ -176,6 +116,21 @@ class Evaluator:
         """The pixels and logits of a few records, for pictures (unreplicated arguments)."""
         episode, logits = self._show(variables, bank, records.support, records.query)
         return jax.tree.map(np.asarray, episode), np.asarray(logits)
+
+    def draw(
+        self,
+        path: Path,
+        variables: Any,
+        bank: Bank,
+        records: Records,
+        split: Split,
+        titles: Sequence[str] | None = None,
+    ) -> None:
+        """`show` as a picture, a row a record; see `drawing.contact_sheet`."""
+        episode, logits = self.show(variables, bank, records)
+        counts = confusion(logits[:, 0] > 0, episode.query_mask[:, 0], episode.query_valid[:, 0])
+        ious = iou(np.asarray(counts))
+        drawing.contact_sheet(path, episode, logits, records, split, ious, titles)
 
 
 def count_rows(

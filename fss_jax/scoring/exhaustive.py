@@ -21,8 +21,8 @@ from tqdm import tqdm
 
 from fss_jax.data.bank import Bank
 from fss_jax.data.datasets import Split
+from fss_jax.data.view import View
 from fss_jax.runtime.devices import is_lead, local_devices, sum_over_processes
-from fss_jax.scoring.evaluation import Geometry
 from fss_jax.scoring.metrics import confusion, iou
 
 CHUNK = 128  # most tasks that one query is compared with at a time
@@ -62,7 +62,7 @@ def score_pairs(
     variables: Any,
     bank: Bank,
     split: Split,
-    geometry: Geometry,
+    view: View,
     shots: int = 1,
     devices: Sequence[jax.Device] = (),
 ) -> list[ClassPairs]:
@@ -73,14 +73,14 @@ def score_pairs(
 
     Args:
       bank: of the split.
-      geometry: with a score size and void rule, as for sampled episodes.
+      view: with a score size and void rule, as for sampled episodes.
       shots: more than one needs a method that has `merge`.
       devices: of this process; the first, if none is given.
     """
 
     @jax.jit
     def condition(variables, bank, items):
-        episode = geometry.episode(bank, items[:, None], items[:, None])
+        episode = view.episode(bank, items[:, None], items[:, None])
         return model.apply(
             variables, episode.support_image, episode.support_mask, method="condition"
         )
@@ -92,14 +92,14 @@ def score_pairs(
         else:
             tasks = jax.tree.map(lambda leaf: leaf[members], tasks)
             tasks = model.apply(variables, tasks, method="merge")
-        episode = geometry.episode(bank, item[None, None], item[None, None])
+        episode = view.episode(bank, item[None, None], item[None, None])
 
         def one(task):
             task = jax.tree.map(lambda leaf: leaf[None], task)
             return model.apply(variables, task, episode.query_image, method="segment")[0]
 
         logits = jax.vmap(one)(tasks)
-        logits = geometry.to_score(logits, jnp.repeat(episode.query_size, len(logits), axis=0))
+        logits = view.to_score(logits, jnp.repeat(episode.query_size, len(logits), axis=0))
         truth = (
             jnp.broadcast_to(x, logits.shape) for x in (episode.query_mask, episode.query_valid)
         )

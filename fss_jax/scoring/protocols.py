@@ -5,9 +5,11 @@ import difflib
 import fnmatch
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from fss_jax.data.datasets import Split
 from fss_jax.data.records import EpisodeSampler, Item, Records, join, oslsm_test_records
+from fss_jax.data.view import View
 from fss_jax.scoring import published_lists
 
 PASCAL, COCO = ("pascal_5i/*",), ("coco_20i/*",)
@@ -59,6 +61,10 @@ class Protocol:
     def serves(self, dataset: str) -> bool:
         """Whether it was published for a dataset NAME/CONFIG."""
         return any(fnmatch.fnmatchcase(dataset, pattern) for pattern in self.datasets)
+
+    def view(self, config: ConfigDict, annotation: str = "mask") -> View:
+        """What a config's method sees, scored at this protocol's size with its rule for void."""
+        return View.of(config, self.score_size, self.void, annotation)
 
     def filter(self, split: Split) -> Split:
         """The split with only the items that this protocol draws from."""

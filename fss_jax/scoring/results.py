@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from fss_jax.data import bank as banks
 from fss_jax.data.records import Records, parse_records, records_sha256
-from fss_jax.reports import report
+from fss_jax.runtime import files
 from fss_jax.runtime.devices import is_lead, local_devices, replicate
 from fss_jax.scoring import breakdown, evaluation, metrics
 from fss_jax.scoring.metrics import Scores
@@ -76,7 +76,7 @@ def evaluate(
     devices = local_devices(device_count)
     evaluator = evaluation.Evaluator(
         run.model,
-        run.geometry,
+        run.view,
         devices,
         batch=config.eval_batch,
         with_trivial=trivial,
@@ -120,8 +120,8 @@ def evaluate(
         result["super_categories"] = table
         title = f"{config.method}, {run.dataset}, {shots}-shot"
         breakdown.bar_chart(stem.with_name(f"{stem.name}_super_categories.png"), table, title)
-    report.write_json(stem.with_suffix(".json"), result)
-    report.write_text(stem.with_suffix(".md"), result_table(result))
+    files.write_json(stem.with_suffix(".json"), result)
+    files.write_text(stem.with_suffix(".md"), result_table(result))
     _picture(
         stem.with_suffix(".png"), evaluator, run.variables, bank, records, counts["method"], data
     )
@@ -159,9 +159,7 @@ def _picture(path, evaluator, variables, bank, records: Records, counts, data) -
     }
     rows = np.concatenate(list(picks.values()))
     titles = [name for name, members in picks.items() for _ in members]
-    shown = records[rows]
-    episode, logits = evaluator.show(variables, bank, shown)
-    report.contact_sheet(path, episode, logits, shown, data, titles)
+    evaluator.draw(path, variables, bank, records[rows], data, titles)
 
 
 def result_table(result: dict) -> str:

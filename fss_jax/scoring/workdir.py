@@ -15,9 +15,10 @@ from ml_collections import ConfigDict
 from fss_jax import methods, weights
 from fss_jax.data import datasets
 from fss_jax.data.datasets import Split
+from fss_jax.data.view import View
 from fss_jax.runtime import checkpoints
 from fss_jax.runtime.devices import describe
-from fss_jax.scoring import evaluation, protocols
+from fss_jax.scoring import protocols
 from fss_jax.scoring.protocols import Protocol
 
 
@@ -45,8 +46,8 @@ class Run:
     annotation: str = "mask"
 
     @property
-    def geometry(self) -> evaluation.Geometry:
-        return evaluation.Geometry.of(self.config, self.protocol, self.annotation)
+    def view(self) -> View:
+        return self.protocol.view(self.config, self.annotation)
 
     @property
     def elsewhere(self) -> str:

@@ -20,8 +20,8 @@ import scipy.stats
 from tqdm import tqdm
 
 from fss_jax.data import bank as banks
-from fss_jax.reports import report
-from fss_jax.runtime import messages
+from fss_jax.reports import figures
+from fss_jax.runtime import files, messages
 from fss_jax.scoring import calibration, evaluation, metrics
 from fss_jax.scoring.calibration import Calibration, Curve
 from fss_jax.scoring.workdir import Run, open_run, provenance, provenance_line
@@ -41,7 +41,7 @@ def measure(run: Run, shots: int, episodes: int) -> tuple[np.ndarray, np.ndarray
     used = np.unique(data.item_image[np.concatenate([records.support, records.query], 1)])
     bank = jax.device_put(banks.load_bank(data, run.config.canvas, used.tolist()))
     evaluator = evaluation.Evaluator(
-        run.model, run.geometry, jax.local_devices()[:1], batch=1, with_trivial=False
+        run.model, run.view, jax.local_devices()[:1], batch=1, with_trivial=False
     )
     sure, ious = [], []
     size = run.config.eval_batch
@@ -98,7 +98,7 @@ def calibrate(
         fitted = Calibration(
             test.step, {k: Curve.fit(*measure(run, k, episodes)) for k in sorted(set(shots))}
         )
-        report.write_json(path, {**fitted.to_json(), **run.facts(), "episodes": episodes})
+        files.write_json(path, {**fitted.to_json(), **run.facts(), "episodes": episodes})
     measured = {k: measure(test, k, episodes) for k in sorted(set(shots))}
     result = {**test.facts(), "shots": {}, **provenance()}
     for k, (sure, ious) in measured.items():
@@ -115,8 +115,8 @@ def calibrate(
             "reliability_calibrated": calibration.reliability(expected, ious),
         }
     stem = test.result("calibration")
-    report.write_json(stem.with_suffix(".json"), result)
-    report.write_text(stem.with_suffix(".md"), table(result))
+    files.write_json(stem.with_suffix(".json"), result)
+    files.write_text(stem.with_suffix(".md"), table(result))
     _diagram(stem.with_suffix(".png"), result)
     return result
 
@@ -163,7 +163,7 @@ def table(result: dict) -> str:
 
 def _diagram(path: Path, result: dict) -> None:
     """Mean IoU over mean expectation, bin by bin; points are as large as their bin."""
-    plt = report.plt
+    plt = figures.plt
     shots = result["shots"]
     figure, axes = plt.subplots(
         1, len(shots), figsize=(4.2 * len(shots), 4.2), layout="constrained", squeeze=False
@@ -184,7 +184,7 @@ def _diagram(path: Path, result: dict) -> None:
         what = f"{result['dataset']} {result['split']}, {k} support{'s' * (k != '1')}"
         axis.set_title(what, fontsize=10)
         axis.legend(loc="upper left", fontsize=8)
-    with report.atomic(path) as temporary:
+    with files.atomic(path) as temporary:
         figure.savefig(temporary, dpi=110)
     plt.close(figure)
 

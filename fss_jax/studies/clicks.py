@@ -25,8 +25,8 @@ from fss_jax.data import bank as banks
 from fss_jax.data import weak_annotation
 from fss_jax.data.bank import Episode
 from fss_jax.data.records import Records, records_sha256
-from fss_jax.reports import report
-from fss_jax.runtime import messages
+from fss_jax.reports import drawing
+from fss_jax.runtime import files, messages
 from fss_jax.scoring import metrics
 from fss_jax.scoring.workdir import Run, open_run, provenance, provenance_line
 
@@ -57,18 +57,18 @@ def steps(run: Run) -> tuple[Callable, Callable]:
         raise ValueError(
             f"{run.config.method} takes whole masks only, no clicks; use guided or panet"
         )
-    geometry = run.geometry
+    view = run.view
     updates = hasattr(model, "update")
-    if not updates and geometry.support_size != geometry.query_size:
+    if not updates and view.support_size != view.query_size:
         raise ValueError(
-            f"supports of {geometry.support_size} and queries of {geometry.query_size} pixels: a "
+            f"supports of {view.support_size} and queries of {view.query_size} pixels: a "
             "clicked query joins the support; train with one size"
         )
-    geometry = dataclasses.replace(geometry, score_size=geometry.query_size)
+    view = dataclasses.replace(view, score_size=view.query_size)
 
     @jax.jit
     def first(variables, bank, support, query):
-        episode = geometry.episode(bank, support, query)
+        episode = view.episode(bank, support, query)
         given = (episode.support_image, episode.support_mask)
         task = model.apply(variables, *given, method="condition")
         return episode, task, model.apply(variables, task, episode.query_image, method="segment")
@@ -165,17 +165,17 @@ def _picture(path: Path, shown: list[tuple[Episode, np.ndarray, list[np.ndarray]
     rows = []
     for episode, annotation, answers in shown:
         image, truth = episode.query_image[0, 0], episode.query_mask[0, 0]
-        row = [("truth", report.overlay(image, truth > 0, report.TRUTH_COLOR))]
+        row = [("truth", drawing.overlay(image, truth > 0, drawing.TRUTH_COLOR))]
         for number in (0, len(answers) - 1):
             counts = metrics.confusion(answers[number], truth, episode.query_valid[0, 0])
             title = f"{number} clicks, IoU {metrics.iou(np.asarray(counts)):.2f}"
-            row.append((title, report.overlay(image, answers[number], report.PREDICTION_COLOR)))
+            row.append((title, drawing.overlay(image, answers[number], drawing.PREDICTION_COLOR)))
         drawn, reach = row[-1][1], max(1, len(image) // 80)
         for value, color in DOTS.items():
             for i, j in np.argwhere(annotation == value):
                 drawn[max(0, i - reach) : i + reach + 1, max(0, j - reach) : j + reach + 1] = color
         rows.append(row)
-    report.panels(path, rows)
+    drawing.panels(path, rows)
 
 
 def write(run: Run, shots: int, episodes: int, clicks: int) -> dict:
@@ -186,8 +186,8 @@ def write(run: Run, shots: int, episodes: int, clicks: int) -> dict:
     counts, shown = interact(run, records, clicks)
     result = summary(run, records, counts, shots)
     stem = run.result(f"clicks_{run.protocol.name}_{shots}shot")
-    report.write_json(stem.with_suffix(".json"), result)
-    report.write_text(stem.with_suffix(".md"), table(result))
+    files.write_json(stem.with_suffix(".json"), result)
+    files.write_text(stem.with_suffix(".md"), table(result))
     _picture(stem.with_suffix(".png"), shown)
     return result
 

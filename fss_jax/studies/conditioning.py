@@ -24,9 +24,9 @@ from fss_jax.data import bank as banks
 from fss_jax.data import weak_annotation
 from fss_jax.data.bank import Episode
 from fss_jax.data.datasets import Split
-from fss_jax.reports import report
-from fss_jax.reports.report import PREDICTION_COLOR, SUPPORT_COLOR, TILE, TRUTH_COLOR
-from fss_jax.runtime import messages
+from fss_jax.reports import drawing
+from fss_jax.reports.drawing import PREDICTION_COLOR, SUPPORT_COLOR, TILE, TRUTH_COLOR
+from fss_jax.runtime import files, messages
 from fss_jax.scoring import metrics
 from fss_jax.scoring.workdir import Run, open_run, provenance
 
@@ -50,12 +50,12 @@ class Asker:
     def __init__(self, run: Run):
         self.run, self.data = run, run.data
         self.bank = banks.load_bank(run.data, run.config.canvas)
-        geometry, model = run.geometry, run.model
-        self._cut = jax.jit(lambda bank, *items: geometry.episode(bank, *items))
+        view, model = run.view, run.model
+        self._cut = jax.jit(lambda bank, *items: view.episode(bank, *items))
 
         @jax.jit
         def answer(variables, image, mask, query, size):
-            return geometry.to_score(model.apply(variables, image, mask, query), size)
+            return view.to_score(model.apply(variables, image, mask, query), size)
 
         self._answer = answer
 
@@ -224,7 +224,7 @@ def draw(path: Path, rows: list[list[Panel]]) -> None:
             rgb = np.asarray(Image.fromarray(rgb).resize((TILE, TILE), Image.Resampling.BILINEAR))
             mask = Image.fromarray(panel.mask.astype(np.uint8))
             mask = np.asarray(mask.resize((TILE, TILE), Image.Resampling.NEAREST)) > 0
-            tinted = (report.spotlight if panel.lit else report.overlay)(rgb, mask, panel.color)
+            tinted = (drawing.spotlight if panel.lit else drawing.overlay)(rgb, mask, panel.color)
             left, top = gap + c * (TILE + gap), gap + r * (TILE + line + gap)
             sheet.paste(Image.fromarray(tinted), (left, top))
             note = panel.note
@@ -233,7 +233,7 @@ def draw(path: Path, rows: list[list[Panel]]) -> None:
             ):  # a class's long name ends in what tells it from others
                 note = f"…{note.lstrip('…')[1:]}"
             pen.text((left, top + TILE + 2), note, fill="black", font=font)
-    with report.atomic(path) as temporary:
+    with files.atomic(path) as temporary:
         sheet.save(temporary, "PNG")
 
 
@@ -246,7 +246,7 @@ def pictures(run: Run, count: int = 3, seed: int = 0) -> dict:
         draw(run.result(f"conditioning_{name}").with_suffix(".png"), rows)
         notes[name] = [[panel.note for panel in row] for row in rows]
     result = {**run.facts(), "seed": seed, "rows": notes, **provenance()}
-    report.write_json(run.result("conditioning").with_suffix(".json"), result)
+    files.write_json(run.result("conditioning").with_suffix(".json"), result)
     return result
 
 

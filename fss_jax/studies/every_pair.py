@@ -10,7 +10,7 @@ import numpy as np
 
 from fss_jax.data import bank as banks
 from fss_jax.data.records import Records
-from fss_jax.reports import report
+from fss_jax.runtime import files
 from fss_jax.runtime.devices import is_lead, local_devices
 from fss_jax.scoring import evaluation, exhaustive
 from fss_jax.scoring.exhaustive import ClassPairs
@@ -45,7 +45,7 @@ def evaluate(
     devices = local_devices(device_count)
     before = time.perf_counter()
     pairs = exhaustive.score_pairs(
-        run.model, run.variables, bank, run.data, run.geometry, shots, devices
+        run.model, run.variables, bank, run.data, run.view, shots, devices
     )
     seconds = time.perf_counter() - before
     metric = run.protocol.metric
@@ -74,8 +74,8 @@ def evaluate(
     if not is_lead():  # it alone writes
         return result
     stem = run.result(f"exhaustive_{shots}shot")
-    report.write_json(stem.with_suffix(".json"), result)
-    report.write_text(stem.with_suffix(".md"), table(result))
+    files.write_json(stem.with_suffix(".json"), result)
+    files.write_text(stem.with_suffix(".md"), table(result))
     _picture(stem.with_suffix(".png"), run, bank, pairs)
     return result
 
@@ -159,10 +159,9 @@ def _picture(path: Path, run: Run, bank: banks.Bank, pairs: list[ClassPairs]) ->
         run.data.items, *(np.asarray(c, np.int32) for c in (class_ids, support, query))
     )
     evaluator = evaluation.Evaluator(
-        run.model, run.geometry, jax.local_devices()[:1], batch=1, with_trivial=False
+        run.model, run.view, jax.local_devices()[:1], batch=1, with_trivial=False
     )
-    episode, logits = evaluator.show(run.variables, bank, records)
-    report.contact_sheet(path, episode, logits, records, run.data, titles)
+    evaluator.draw(path, run.variables, bank, records, run.data, titles)
 
 
 def _iou_by_query(pairs: ClassPairs, support: tuple[int, ...]) -> np.ndarray:

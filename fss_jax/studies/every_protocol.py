@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fss_jax.data.records import TooFewImages
-from fss_jax.reports import report
+from fss_jax.runtime import files
 from fss_jax.runtime.devices import is_lead
 from fss_jax.scoring import protocols, results
 from fss_jax.scoring.protocols import Protocol
@@ -93,8 +93,8 @@ def evaluate_all(workdir: str | Path, *, shots: int | None = None, **settings: A
     }
     if is_lead():
         stem = run.result(f"protocols_{compared['shots']}shot")
-        report.write_json(stem.with_suffix(".json"), compared)
-        report.write_text(stem.with_suffix(".md"), table(compared))
+        files.write_json(stem.with_suffix(".json"), compared)
+        files.write_text(stem.with_suffix(".md"), table(compared))
     return compared
 
 

@@ -18,8 +18,8 @@ import numpy as np
 from fss_jax.data import bank as banks
 from fss_jax.data import datasets
 from fss_jax.data.records import Records
-from fss_jax.reports import report
-from fss_jax.runtime import messages
+from fss_jax.reports import drawing
+from fss_jax.runtime import files, messages
 from fss_jax.scoring import evaluation
 from fss_jax.scoring.metrics import confusion, iou
 from fss_jax.scoring.workdir import Run, open_run, provenance, provenance_line
@@ -67,7 +67,7 @@ def refine(run: Run, class_name: str, rounds: int, add: int, replace: bool) -> t
         )
     bank = jax.device_put(banks.load_bank(run.data, run.config.canvas))
     evaluator = evaluation.Evaluator(
-        run.model, run.geometry, jax.local_devices()[:1], batch=1, with_trivial=False
+        run.model, run.view, jax.local_devices()[:1], batch=1, with_trivial=False
     )
     support, ever = members[:shots], set(members[:shots])
     history = [_segment(run, evaluator, bank, support, members)]
@@ -131,19 +131,19 @@ def _picture(path: Path, run: Run, result: dict, history: list[Round]) -> None:
         i = position[name]
         image, label = run.data.read(int(run.data.item_image[members[i]]))
         truth = label == run.data.item_value[members[i]]
-        panels = [(f"{name}, truth", truth, report.TRUTH_COLOR)]
+        panels = [(f"{name}, truth", truth, drawing.TRUTH_COLOR)]
         for what, state in (("before", history[0]), ("after", history[-1])):
             height, width = truth.shape
             answer = state.logits[i] > 0
-            if not run.geometry.score_size:  # on the canvas, in its top-left corner
+            if not run.view.score_size:  # on the canvas, in its top-left corner
                 scale = min(1.0, run.config.canvas / max(height, width))
                 answer = answer[: round(height * scale), : round(width * scale)]
             down = np.arange(height) * answer.shape[0] // height
             across = np.arange(width) * answer.shape[1] // width
             stretched = answer[np.ix_(down, across)]
-            panels.append((f"{what}, IoU {state.ious[i]:.2f}", stretched, report.PREDICTION_COLOR))
-        rows.append([(title, report.overlay(image, mask, color)) for title, mask, color in panels])
-    report.panels(path, rows)
+            panels.append((f"{what}, IoU {state.ious[i]:.2f}", stretched, drawing.PREDICTION_COLOR))
+        rows.append([(title, drawing.overlay(image, mask, color)) for title, mask, color in panels])
+    drawing.panels(path, rows)
 
 
 def table(result: dict) -> str:
@@ -174,8 +174,8 @@ def write(run: Run, class_name: str, rounds: int, add: int, replace: bool) -> di
     """`refine`, kept as files; returns the result."""
     result, history = refine(run, class_name, rounds, add, replace)
     stem = run.result(f"refine_{class_name}".replace("/", "_"))
-    report.write_json(stem.with_suffix(".json"), result)
-    report.write_text(stem.with_suffix(".md"), table(result))
+    files.write_json(stem.with_suffix(".json"), result)
+    files.write_text(stem.with_suffix(".md"), table(result))
     _picture(stem.with_suffix(".png"), run, result, history)
     return result
 

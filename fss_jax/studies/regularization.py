@@ -18,8 +18,7 @@ from tqdm import tqdm
 
 from fss_jax import methods, weights
 from fss_jax.data.records import records_sha256
-from fss_jax.reports import report
-from fss_jax.runtime import messages
+from fss_jax.runtime import files, messages
 from fss_jax.runtime.checkpoints import TrainState
 from fss_jax.runtime.devices import local_devices, replicate
 from fss_jax.scoring.workdir import provenance, provenance_line
@@ -95,8 +94,8 @@ def main() -> None:
     messages.use_compilation_cache()
     result = choose(flags.FLAGS.config, [float(text) for text in flags.FLAGS.strengths])
     path = Path(flags.FLAGS.workdir, "results", "strength.json")
-    report.write_json(path, result)
-    report.write_text(path.with_suffix(".md"), table(result))
+    files.write_json(path, result)
+    files.write_text(path.with_suffix(".md"), table(result))
     print(table(result))
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fss_jax.data import bank as banks
-from fss_jax.reports import report
+from fss_jax.runtime import files
 from fss_jax.runtime.devices import AXIS, is_lead, local_devices, replicate
 from fss_jax.scoring import evaluation, metrics
 from fss_jax.scoring.results import fields
@@ -45,7 +45,7 @@ def evaluate(
       ValueError, FileNotFoundError: as `results.evaluate`.
     """
     run = open_run(workdir, protocol=protocol, **opening)
-    config, data, geometry = run.config, run.data, run.geometry
+    config, data, view = run.config, run.data, run.view
     shots = shots or config.shots
     records = draw(
         data.items, ways=ways, shots=shots, count=episodes or 1000, seed=run.protocol.seed
@@ -53,9 +53,9 @@ def evaluate(
     devices = local_devices(device_count)
 
     def count(variables, bank, support, support_items, query, query_items):
-        shown = supports(bank, geometry, support, support_items, query)
-        query_image, wanted, valid, size = truth(bank, geometry, query, query_items)
-        found = predictions(run.model, variables, shown, query_image, size, geometry)
+        shown = supports(bank, view, support, support_items, query)
+        query_image, wanted, valid, size = truth(bank, view, query, query_items)
+        found = predictions(run.model, variables, shown, query_image, size, view)
         each_valid = jnp.broadcast_to(valid[:, None], wanted.shape)
         way = jnp.arange(1, ways + 1)[None, :, None, None]
         return {
@@ -108,14 +108,14 @@ def evaluate(
         return result
     suffix = "" if run.annotation == "mask" else f"_{run.annotation}"
     stem = run.result(f"{run.protocol.name}_{ways}way_{shots}shot{suffix}")
-    report.write_json(stem.with_suffix(".json"), result)
-    report.write_text(stem.with_suffix(".md"), result_table(result))
+    files.write_json(stem.with_suffix(".json"), result)
+    files.write_text(stem.with_suffix(".md"), result_table(result))
 
     @jax.jit
     def show(variables, bank, support, support_items, query, query_items):
-        shown = supports(bank, geometry, support, support_items, query)
-        query_image, wanted, _, size = truth(bank, geometry, query, query_items)
-        found = predictions(run.model, variables, shown, query_image, size, geometry)
+        shown = supports(bank, view, support, support_items, query)
+        query_image, wanted, _, size = truth(bank, view, query, query_items)
+        found = predictions(run.model, variables, shown, query_image, size, view)
         return shown[0], shown[1], query_image, wanted, found["method"]
 
     order = np.argsort(-metrics.iou(counts["method"][:, :ways].sum(1)), kind="stable")

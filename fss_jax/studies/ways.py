@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from fss_jax.data import weak_annotation
 from fss_jax.data.bank import Bank
 from fss_jax.data.records import Item, TooFewImages
-from fss_jax.scoring.evaluation import Geometry
+from fss_jax.data.view import View
 
 NONE = -1  # an image that does not show a class
 
@@ -122,7 +122,7 @@ def scores(
 
 def supports(
     bank: Bank,
-    geometry: Geometry,
+    view: View,
     support: Int[Array, "b c k"],
     support_items: Int[Array, "b c k c"],
     query: Int[Array, "b 1"],
@@ -130,14 +130,14 @@ def supports(
     """The supports' images, the masks of their own classes, and of the episode's other classes."""
     b, c, k = support.shape
 
-    def shown(items, geometry):
-        return geometry.episode(bank, items.reshape(b, c * k), query)
+    def shown(items, view):
+        return view.episode(bank, items.reshape(b, c * k), query)
 
     def grouped(x):
         return x.reshape(b, c, k, *x.shape[2:])
 
-    episode = shown(support, geometry)
-    dense = dataclasses.replace(geometry, annotation="mask")
+    episode = shown(support, view)
+    dense = dataclasses.replace(view, annotation="mask")
     others = jnp.zeros(support.shape + episode.support_mask.shape[2:])
     for way in range(c):
         item = support_items[..., way]
@@ -148,15 +148,15 @@ def supports(
 
 
 def truth(
-    bank: Bank, geometry: Geometry, query: Int[Array, "b 1"], query_items: Int[Array, "b c"]
+    bank: Bank, view: View, query: Int[Array, "b 1"], query_items: Int[Array, "b c"]
 ) -> tuple[Float[Array, "b 1 H W 3"], Float[Array, "b c S T"], Float[Array, "b S T"], Array]:
     """Query image, the mask of each class in it, where pixels count, and its true size [b, 1, 2]."""
     masks = []
     for way in range(query_items.shape[1]):
         item = query_items[:, way : way + 1]
-        mask = geometry.episode(bank, query, jnp.maximum(item, 0)).query_mask
+        mask = view.episode(bank, query, jnp.maximum(item, 0)).query_mask
         masks.append(jnp.where((item >= 0)[..., None, None], mask, 0.0)[:, 0])
-    episode = geometry.episode(bank, query, query)
+    episode = view.episode(bank, query, query)
     return (
         episode.query_image,
         jnp.stack(masks, 1),
@@ -171,7 +171,7 @@ def predictions(
     shown: tuple[Array, Array, Array],
     query_image: Float[Array, "b 1 H W 3"],
     size: Int[Array, "b 1 2"],
-    geometry: Geometry,
+    view: View,
 ) -> dict[str, Int[Array, "b S T"]]:
     """[b, S, T] the class of each pixel (0 background), by each predictor: the method, and trivial ones.
 
@@ -183,7 +183,7 @@ def predictions(
     """
     # Zero times what is there: XLA would evaluate a constant while compiling (see trivial.py).
     nothing = 0.0 * shown[1]
-    fill = jnp.asarray(geometry.fill).reshape((1,) * 5 + (3,)) + 0.0 * shown[0]
+    fill = jnp.asarray(view.fill).reshape((1,) * 5 + (3,)) + 0.0 * shown[0]
     told = {
         "method": shown,
         "ways_swapped": tuple(jnp.roll(x, 1, 1) for x in shown),
@@ -192,6 +192,6 @@ def predictions(
     found = {}
     for name, given in told.items():
         logits = scores(model, variables, *given, query_image)
-        logits = jax.vmap(lambda x: geometry.to_score(x, size), 2, 2)(logits)
+        logits = jax.vmap(lambda x: view.to_score(x, size), 2, 2)(logits)
         found[name] = logits.argmax(2)[:, 0]
     return found | {"first_way": jnp.ones_like(found["method"])}

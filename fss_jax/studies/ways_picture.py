@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from PIL import Image, ImageDraw, ImageFont
 
-from fss_jax.reports import report
+from fss_jax.reports import drawing
+from fss_jax.runtime import files
 
 COLORS = ((255, 176, 0), (220, 38, 127), (100, 143, 255), (0, 158, 115), (254, 97, 0))
 TILE, GAP, LINE = 160, 6, 20  # pixels
@@ -51,7 +52,7 @@ def contact_sheet(
             short = title if len(title) < 22 else f"..{title[-19:]}"
             pen.text(corner, short, fill="black", font=font)
             sheet.paste(tile, (corner[0], corner[1] + LINE))
-    with report.atomic(path) as temporary:
+    with files.atomic(path) as temporary:
         sheet.save(temporary)
 
 
@@ -63,5 +64,5 @@ def _tile(image: Array, masks: dict[int, np.ndarray]) -> Image.Image:
         small = Image.fromarray(mask.astype(np.uint8)).resize(
             (TILE, TILE), Image.Resampling.NEAREST
         )
-        pixels = report.overlay(pixels, np.asarray(small) > 0, COLORS[way % len(COLORS)])
+        pixels = drawing.overlay(pixels, np.asarray(small) > 0, COLORS[way % len(COLORS)])
     return Image.fromarray(pixels)

@@ -27,12 +27,11 @@ from fss_jax.data import bank as banks
 from fss_jax.data import datasets
 from fss_jax.data.datasets import Split
 from fss_jax.data.imaging import VOID
+from fss_jax.data.view import fill_color
 from fss_jax.methods.backbones.fcn_classifier import BaseNetwork
-from fss_jax.reports import report
-from fss_jax.runtime import messages
+from fss_jax.runtime import files, messages
 from fss_jax.runtime.checkpoints import TrainState, checkpoint_folder, load_meta, load_variables
 from fss_jax.runtime.devices import AXIS, first
-from fss_jax.scoring import evaluation
 from fss_jax.scoring.semantic import (
     MOST_CLASSES,
     ClassScores,
@@ -71,7 +70,7 @@ def class_loss(model: nn.Module, config: ConfigDict) -> tuple[Callable, Callable
     Softmax cross-entropy, mean over the pixels that are not void. The counts take an object pixel as
     found only if its class is right.
     """
-    fill = evaluation.fill_color(config)
+    fill = fill_color(config)
 
     def gather(bank, support, query):
         items = jnp.concatenate([support, query], 1).ravel()
@@ -120,7 +119,7 @@ class ClassValidation:
         self.names = ("background", *(split.class_names[c] for c in known))
         self.batch = config.eval_batch
         self.bank = banks.load_bank(by_class(split, known), config.canvas, shown)
-        fill = evaluation.fill_color(config)
+        fill = fill_color(config)
 
         @jax.jit
         def predict(variables, bank, index):
@@ -161,7 +160,7 @@ class ClassValidation:
             return np.where(shown, 0.4 * pixels + 0.6 * color, pixels).astype(np.uint8)
 
         rows = [np.concatenate(list(row), 1) for row in (tint(image, label), tint(image, found))]
-        with report.atomic(path) as temporary:
+        with files.atomic(path) as temporary:
             Image.fromarray(np.concatenate(rows)).save(temporary, "PNG")
 
 
@@ -220,8 +219,8 @@ def train(config: ConfigDict, workdir: str | Path, device_count: int = 0) -> dic
         **provenance(),
     }
     path = Path(workdir, "results", "base_network.json")
-    report.write_json(path, result)
-    report.write_text(path.with_suffix(".md"), table(result))
+    files.write_json(path, result)
+    files.write_text(path.with_suffix(".md"), table(result))
     return result
 
 

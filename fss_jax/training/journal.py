@@ -10,8 +10,8 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from fss_jax.data.records import EpisodeSampler
-from fss_jax.reports.report import write_text
 from fss_jax.runtime.devices import first, is_lead
+from fss_jax.runtime.files import write_text
 from fss_jax.scoring import metrics
 from fss_jax.training.optimizers import learning_rate
 

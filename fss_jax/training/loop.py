@@ -22,7 +22,8 @@ from fss_jax import methods, weights
 from fss_jax.data import bank as banks
 from fss_jax.data import datasets, feed
 from fss_jax.data.records import EpisodeSampler, records_sha256
-from fss_jax.reports import report
+from fss_jax.data.view import View, fill_color
+from fss_jax.reports import curve
 from fss_jax.runtime import checkpoints, memory
 from fss_jax.runtime.checkpoints import TrainState
 from fss_jax.runtime.devices import AXIS, first, is_lead, local_devices, of_all_processes, replicate
@@ -46,12 +47,12 @@ def episode_loss(model: nn.Module, config: ConfigDict) -> tuple[Callable, Callab
       (bank, support [B, K], query [B, Q]) -> episode, and
       (params, extra, episode, key) -> (loss, (extra, pixel counts [4])).
     """
-    geometry = evaluation.Geometry(
+    view = View(
         support_size=config.support_size,
         query_size=config.query_size,
         score_size=config.query_size,
         canvas=config.canvas,
-        fill=evaluation.fill_color(config),
+        fill=fill_color(config),
         void=config.void,
     )
 
@@ -81,7 +82,7 @@ def episode_loss(model: nn.Module, config: ConfigDict) -> tuple[Callable, Callab
         counts = metrics.confusion(logits > 0, episode.query_mask, episode.query_valid)
         return loss, (extra | updated, counts.sum((0, 1)))
 
-    return geometry.episode, loss_fn
+    return view.episode, loss_fn
 
 
 def make_train_step(
@@ -145,9 +146,9 @@ class Validation:
         split = datasets.open_split(config.dataset, config.val_split, config.data_dir)
         self.split = _usable(self.protocol.filter(split), config, self.protocol.queries)
         self.records = self.protocol.records(self.split, config.shots)[: config.val_episodes]
-        geometry = evaluation.Geometry.of(config, self.protocol)
+        view = self.protocol.view(config)
         self.evaluator = evaluation.Evaluator(
-            model, geometry, devices, batch=config.eval_batch, with_trivial=False
+            model, view, devices, batch=config.eval_batch, with_trivial=False
         )
         used = np.unique(
             self.split.item_image[np.concatenate([self.records.support, self.records.query], 1)]
@@ -166,8 +167,7 @@ class Validation:
     def picture(self, state: TrainState, path: Path, count: int = 8) -> None:
         """Draws the first few episodes and their predictions."""
         records = self.records[:count]
-        episode, logits = self.evaluator.show(first(state.variables), self.bank, records)
-        report.contact_sheet(path, episode, logits, records, self.split)
+        self.evaluator.draw(path, first(state.variables), self.bank, records, self.split)
 
 
 @contextmanager
@@ -358,5 +358,5 @@ def train(
     if stop:
         log.info("stopped and saved at step %d; the same command resumes", step)
     if is_lead() and journal.path.exists():
-        report.training_curve(workdir)
+        curve.training_curve(workdir)
     return miou

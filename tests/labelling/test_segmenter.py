@@ -14,11 +14,11 @@ from fss_jax import Segmenter, methods
 from fss_jax.data import imaging
 from fss_jax.data.bank import load_bank
 from fss_jax.data.records import Records
+from fss_jax.data.view import View
 from fss_jax.labelling import tiles
 from fss_jax.labelling.segmenter import Prediction
 from fss_jax.runtime.devices import local_devices
 from fss_jax.scoring import evaluation
-from fss_jax.scoring.evaluation import Geometry
 from fss_jax.scoring.workdir import open_run
 
 
@@ -88,10 +88,8 @@ def test_masks_in_any_encoding_are_the_same(shown, toy_workdir, encode):
 def test_sees_and_answers_as_the_evaluation_does(toy_workdir):
     run = open_run(toy_workdir)
     records = Records(run.data.items, np.array([1]), np.array([[0, 1]]), np.array([[3]]))
-    geometry = run.geometry
-    evaluator = evaluation.Evaluator(
-        run.model, geometry, local_devices(1), batch=1, with_trivial=False
-    )
+    view = run.view
+    evaluator = evaluation.Evaluator(run.model, view, local_devices(1), batch=1, with_trivial=False)
     _, logits = evaluator.show(run.variables, load_bank(run.data, run.config.canvas), records)
 
     def item(i):
@@ -103,7 +101,7 @@ def test_sees_and_answers_as_the_evaluation_does(toy_workdir):
     (found,) = segmenter.predict(item(3)[0])
     height, width = found.mask.shape
     scored = jnp.asarray(logits[0, 0])
-    if geometry.score_size:
+    if view.score_size:
         scored = jax.jit(imaging.unwarp, static_argnums=2)(scored, jnp.array([height, width]), 40)
     expected = np.asarray(scored)[:height, :width]
     np.testing.assert_allclose(
@@ -219,8 +217,8 @@ def test_clicks_leave_the_rest_of_a_support_undecided(tmp_path):
     image, mask = toy_pictures.square(3, 64, 64)
     rgb = jnp.zeros((1, 1, 64, 64, 3))
     variables = jax.jit(model.init)(jax.random.key(0), rgb, rgb[..., 0], rgb)
-    geometry = Geometry(64, 64, 64, 64, (0.0, 0.0, 0.0), "ignore")
-    segmenter = Segmenter(model, variables, geometry, batch=1)
+    view = View(64, 64, 64, 64, (0.0, 0.0, 0.0), "ignore")
+    segmenter = Segmenter(model, variables, view, batch=1)
     path = tmp_path / "clicks.png"
     Image.fromarray(clicks(mask, 255)).save(path)
     found = []

@@ -13,7 +13,7 @@ from fss_jax.data import bank as banks
 from fss_jax.data import imaging
 from fss_jax.runtime.devices import replicate
 from fss_jax.scoring import evaluation, protocols, trivial
-from fss_jax.scoring.evaluation import Evaluator, Geometry
+from fss_jax.scoring.evaluation import Evaluator
 from fss_jax.scoring.workdir import open_run
 
 COUNT = 14  # not a multiple of the 4 episodes a call
@@ -36,7 +36,7 @@ def bank(run):
 
 def evaluator(run, devices=1, **fields):
     fields = {"batch": 4, "with_trivial": False} | fields
-    return Evaluator(run.model, run.geometry, jax.devices()[:devices], **fields)
+    return Evaluator(run.model, run.view, jax.devices()[:devices], **fields)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_counts_are_those_of_a_loop_over_the_predictions(run, bank, records, cou
 def test_predictions_are_those_of_a_plain_pipeline(run, records, counts):
     """Pillow's pixels, SciPy's warps, the model alone: equal but for a pixel on the threshold."""
     apply = jax.jit(run.model.apply)
-    fill, predicted = run.geometry.fill, 0
+    fill, predicted = run.view.fill, 0
     for n in range(COUNT):
         image, label, value = truth(run, records.support[n, 0])
         support = reference_pixels.resize(image, 16, fill)[None, None]
@@ -152,22 +152,22 @@ def test_a_config_without_a_query_size_sees_what_the_protocol_scores(run):
                                        (0, "uniform", 0), (16, "oslsm_paper", 16)]:  # fmt: skip
         config.query_size = query_size
         chosen = protocols.get(protocol)
-        geometry = Geometry.of(config, chosen)
-        assert geometry.query_size == sees
-        assert geometry.score_size == chosen.score_size
-        assert (geometry.void, geometry.canvas) == (chosen.void, 40)
+        view = chosen.view(config)
+        assert view.query_size == sees
+        assert view.score_size == chosen.score_size
+        assert (view.void, view.canvas) == (chosen.void, 40)
 
 
 def test_logits_reach_the_size_that_is_scored(run):
     logits = jnp.asarray(np.random.default_rng(0).normal(size=(1, 1, 16, 16)), jnp.float32)
     size = jnp.asarray([[[36, 40]]])
-    whole = dataclasses.replace(run.geometry, score_size=50).to_score(logits, size)
+    whole = dataclasses.replace(run.view, score_size=50).to_score(logits, size)
     expected = reference_pixels.stretch(np.asarray(logits)[0, 0], (50, 50))
     np.testing.assert_allclose(whole[0, 0], expected, atol=1e-5)
-    true = dataclasses.replace(run.geometry, score_size=0).to_score(logits, size)
+    true = dataclasses.replace(run.view, score_size=0).to_score(logits, size)
     expected = reference_pixels.stretch(np.asarray(logits)[0, 0], (36, 40))
     np.testing.assert_allclose(true[0, 0, :36, :40], expected, atol=1e-5)
-    assert dataclasses.replace(run.geometry, score_size=16).to_score(logits, size) is logits
+    assert dataclasses.replace(run.view, score_size=16).to_score(logits, size) is logits
 
 
 def test_flat_counts_go_with_their_classes_and_images(run):

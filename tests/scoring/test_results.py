@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from fss_jax.data.records import format_records
-from fss_jax.reports import report
+from fss_jax.reports import drawing
+from fss_jax.runtime import files
 from fss_jax.scoring import results, trivial
 from fss_jax.scoring.workdir import open_run
 
@@ -73,7 +74,7 @@ def test_the_table_and_the_pictures_go_with_it(workdir, result):
     for name in trivial.NAMES:
         assert name.replace("_", " ") in table and f"{100 * result['trivial'][name]:.1f}" in table
     with Image.open(workdir / "results" / "uniform_1shot.png") as sheet:
-        assert sheet.height > 9 * report.TILE  # best, median and worst, three each
+        assert sheet.height > 9 * drawing.TILE  # best, median and worst, three each
 
 
 def test_the_records_of_a_result_give_the_result_again(workdir, result, tmp_path):
@@ -143,8 +144,8 @@ def test_what_is_not_there_is_told_in_a_line_and_nothing_is_written(
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "deep" / "result.json"
-    report.write_json(path, {"a": 1})
-    with pytest.raises(RuntimeError), report.atomic(path) as temporary:
+    files.write_json(path, {"a": 1})
+    with pytest.raises(RuntimeError), files.atomic(path) as temporary:
         temporary.write_text("half")
         raise RuntimeError
     assert json.loads(path.read_text()) == {"a": 1}
@@ -156,14 +157,14 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(Path, step, full)
             with pytest.raises(OSError, match="No space left"):
-                report.write_json(path, {"a": 2})
+                files.write_json(path, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 1}
     assert [p.name for p in path.parent.iterdir()] == ["result.json"]
 
 
 def test_a_full_disk_leaves_the_last_result(workdir, result, monkeypatch):
     folder = workdir / "results"
-    report.write_json(folder / "uniform_1shot.json", result)
+    files.write_json(folder / "uniform_1shot.json", result)
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
 
     def full(*_, **__):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fss_jax.reports.report import TILE
+from fss_jax.reports.drawing import TILE
 from fss_jax.scoring import evaluation
 from fss_jax.scoring.workdir import open_run
 from fss_jax.studies import conditioning
@@ -49,5 +49,5 @@ def test_the_answer_is_the_evaluations(toy_workdir):
     asker = conditioning.Asker(run)
     episode = asker.episode([0, 1, 2], 3)
     alike = jax.tree.map(jnp.asarray, episode)
-    logits = evaluation.predict(run.model, run.variables, alike, run.geometry)
+    logits = evaluation.predict(run.model, run.variables, alike, run.view)
     np.testing.assert_array_equal(asker.mask(episode), np.asarray(logits[0, 0] > 0))

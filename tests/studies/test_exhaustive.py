@@ -43,7 +43,7 @@ def brute_force(run, shots):
     records = Records(run.data.items, *(np.asarray(c, np.int32) for c in zip(*rows, strict=True)))
     devices = jax.local_devices()[:1]
     evaluator = evaluation.Evaluator(
-        run.model, run.geometry, devices, batch=len(rows) // 4, with_trivial=False
+        run.model, run.view, devices, batch=len(rows) // 4, with_trivial=False
     )
     bank = banks.load_bank(run.data, run.config.canvas)
     variables = replicate(run.variables, devices)

@@ -14,7 +14,6 @@ from fss_jax.data import bank, datasets
 from fss_jax.data.records import TooFewImages
 from fss_jax.methods.panet import PANet
 from fss_jax.scoring import metrics, protocols
-from fss_jax.scoring.evaluation import Geometry
 from fss_jax.studies import several_classes, ways
 
 
@@ -31,13 +30,13 @@ def records(split):
 @pytest.fixture(scope="module")
 def pixels(split, records):
     """(supports' three arrays, the truth's four) of the first records."""
-    geometry = Geometry.of(toy.get_config(), protocols.get("uniform"))
-    geometry = dataclasses.replace(geometry, support_size=40, query_size=40, score_size=40)
+    view = protocols.get("uniform").view(toy.get_config())
+    view = dataclasses.replace(view, support_size=40, query_size=40, score_size=40)
 
     @jax.jit
     def gather(data, support, support_items, query, query_items):
-        shown = ways.supports(data, geometry, support, support_items, query)
-        return shown, ways.truth(data, geometry, query, query_items)
+        shown = ways.supports(data, view, support, support_items, query)
+        return shown, ways.truth(data, view, query, query_items)
 
     columns = (records.support, records.support_items, records.query[:, None], records.query_items)
     return gather(bank.load_bank(split, 40), *columns)
@@ -105,9 +104,9 @@ def miou(predicted, records, wanted, valid):
 
 def test_a_union_of_binary_answers_finds_each_class_where_it_is(records, pixels):
     shown, (query_image, wanted, valid, size) = pixels
-    geometry = Geometry.of(toy.get_config(), protocols.get("uniform"))
-    geometry = dataclasses.replace(geometry, query_size=40, score_size=40)
-    found = ways.predictions(ByColor(), {}, shown, query_image, size, geometry)
+    view = protocols.get("uniform").view(toy.get_config())
+    view = dataclasses.replace(view, query_size=40, score_size=40)
+    found = ways.predictions(ByColor(), {}, shown, query_image, size, view)
     scores = {name: miou(predicted, records, wanted, valid) for name, predicted in found.items()}
     assert scores["method"] > 0.9
     assert scores["ways_swapped"] < 0.1 and scores["support_zeroed"] < 0.1 > scores["first_way"]

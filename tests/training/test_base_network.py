@@ -12,9 +12,10 @@ from fss_jax import methods, weights
 from fss_jax.data import datasets
 from fss_jax.data.bank import load_bank
 from fss_jax.data.imaging import VOID
+from fss_jax.data.view import fill_color
 from fss_jax.runtime import checkpoints
 from fss_jax.runtime.devices import AXIS
-from fss_jax.scoring import evaluation, results, semantic
+from fss_jax.scoring import results, semantic
 from fss_jax.training import base_network
 
 
@@ -78,7 +79,7 @@ def test_loss_equals_a_loop(config, toy_data):
 
     items = np.asarray([0, 3, 9, 7])
     image, label = semantic.labelled(
-        bank, bank.item_image[items], config.query_size, evaluation.fill_color(config)
+        bank, bank.item_image[items], config.query_size, fill_color(config)
     )
     alone = model.clone(axis_name=None)
     logits, _ = reference.compiled(

@@ -21,12 +21,12 @@ from data_builders.pictures import FORMATS
 from fss_jax.data.imaging import VOID
 from fss_jax.labelling import job, labels, pictures
 from fss_jax.labelling.workbench import MAX_BYTES, MAX_PIXELS, ORDERS, Workbench, read_upload
-from fss_jax.reports import report
+from fss_jax.reports import drawing
 from fss_jax.runtime import messages
 
 SIDE = 800  # pixels that a picture is painted at
 THUMBNAIL = 480
-OBJECT, NOTHING = report.PREDICTION_COLOR, (100, 143, 255)  # what the brush adds, and takes away
+OBJECT, NOTHING = drawing.PREDICTION_COLOR, (100, 143, 255)  # what the brush adds, and takes away
 SERVED = "served"  # the only folder below --folder that the page serves files from
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; worker-src 'self' "
@@ -205,7 +205,7 @@ def canvas(rgb: np.ndarray, mask: np.ndarray | None = None) -> dict:
     shown = np.asarray(small)
     if mask is not None:
         shrunk = Image.fromarray(mask).resize(small.size, Image.Resampling.NEAREST)
-        shown = report.overlay(shown, np.asarray(shrunk), OBJECT)
+        shown = drawing.overlay(shown, np.asarray(shrunk), OBJECT)
     return {"background": shown, "layers": [], "composite": None}
 
 

@@ -5,8 +5,7 @@ import json
 from pathlib import Path
 
 from fss_jax.labelling import shipped
-from fss_jax.reports import report
-from fss_jax.runtime import checkpoints, messages
+from fss_jax.runtime import checkpoints, files, messages
 from fss_jax.scoring import calibration
 
 
@@ -28,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
             )
         config.data_dir = "data"  # not of the machine that trained it
         shipped.save(arguments.out, config, checkpoints.load_variables(folder))
-        report.write_json(arguments.out / calibration.FILE, known.to_json())
+        files.write_json(arguments.out / calibration.FILE, known.to_json())
         size = sum(path.stat().st_size for path in arguments.out.glob("*.*"))
         print(json.dumps({"step": known.step, "bytes": size}))
     except (ValueError, OSError) as error:

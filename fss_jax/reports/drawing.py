@@ -1,52 +1,20 @@
-"""What a person looks at: contact sheets, training curves, tables; and files written atomically."""
+"""Pictures of episodes: masks over images, contact sheets of them, panels."""
 
 import itertools
-import json
-import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fss_jax.data.bank import Episode
 from fss_jax.data.datasets import Split
 from fss_jax.data.records import Records
-from fss_jax.scoring.metrics import confusion, iou
-
-matplotlib.use("agg")
-from matplotlib import pyplot as plt  # noqa: E402
+from fss_jax.reports.figures import plt
+from fss_jax.runtime.files import atomic
 
 TILE = 160  # pixels of a picture in a contact sheet
 SUPPORT_COLOR, TRUTH_COLOR, PREDICTION_COLOR = (255, 176, 0), (0, 158, 115), (220, 38, 127)
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path that becomes `path` when the block ends well, and vanishes if it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: dict) -> None:
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    with atomic(path) as temporary:
-        temporary.write_text(text)
 
 
 def outline(mask: np.ndarray) -> np.ndarray:
@@ -97,6 +65,7 @@ def contact_sheet(
     logits: np.ndarray,
     records: Records,
     split: Split,
+    ious: Sequence[float],
     titles: Sequence[str] | None = None,
 ) -> None:
     """A PNG with one row per episode: supports, query, truth, prediction, with the query's IoU.
@@ -104,6 +73,7 @@ def contact_sheet(
     Args:
       episode: of N records, as numpy.
       logits: [N, Q, S, T]; the first query of each record is drawn.
+      ious: [N] of the queries that are drawn.
       titles: N notes for the rows, beside class and IoU.
     """
     shots = episode.support_image.shape[1]
@@ -126,9 +96,6 @@ def contact_sheet(
                 _resize(m.astype(np.uint8), shape, Image.Resampling.NEAREST) > 0
                 for m in (mask, prediction)
             )
-        counts = np.asarray(
-            confusion(logits[row, 0] > 0, episode.query_mask[row, 0], episode.query_valid[row, 0])
-        )
         tiles = [
             _tile(
                 episode.support_image[row, k],
@@ -149,7 +116,7 @@ def contact_sheet(
         name = split.class_names[records.class_id[row]]
         note = f"{titles[row]}  " if titles else ""
         image_id = split.items[records.query[row, 0]][0]
-        note += f"IoU {iou(counts):.3f}  "
+        note += f"IoU {ious[row]:.3f}  "
         note += image_id if image_id.startswith(name) else f"{name}  {image_id}"
         pen.text((gap, top + TILE + 2), note, fill="black", font=font)
     with atomic(path) as temporary:
@@ -172,32 +139,3 @@ def panels(path: Path, rows: Sequence[Sequence[tuple[str, np.ndarray]]]) -> None
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=110)
     plt.close(figure)
-
-
-def training_curve(workdir: Path) -> Path:
-    """Draws WORKDIR/training_curve.png (loss and IoU against episodes) from its metrics.jsonl."""
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    train = [line for line in lines if "loss" in line]
-    val = [line for line in lines if "val_miou" in line]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-    steps = [line["step"] for line in train]
-    left.plot(steps, [line["loss"] for line in train], color="#33508f")
-    left.set(xlabel="step", ylabel="training loss", yscale="log")
-    right.plot(steps, [line["train_iou"] for line in train], color="#33508f", label="training IoU")
-    right.plot(
-        [line["step"] for line in val],
-        [line["val_miou"] for line in val],
-        color="#dc267f",
-        marker="o",
-        label="validation mIoU",
-    )
-    right.set(xlabel="step", ylim=(0, 1))
-    right.legend(frameon=False)
-    for axis in (left, right):
-        axis.grid(alpha=0.3)
-        axis.spines[["top", "right"]].set_visible(False)
-    path = workdir / "training_curve.png"
-    with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=120)
-    plt.close(figure)
-    return path
