@@ -65,7 +65,7 @@ def contact_sheet(
     logits: np.ndarray,
     records: Records,
     split: Split,
-    ious: Sequence[float],
+    ious: np.ndarray,
     titles: Sequence[str] | None = None,
 ) -> None:
     """A PNG with one row per episode: supports, query, truth, prediction, with the query's IoU.
