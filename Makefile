@@ -22,7 +22,7 @@ $(VENV)/installed: setup.cfg .ci/constraints.txt
 
 quickstart: install
 	$(BIN)/python -m data_builders.prepare fss_glyphs --config tiny --data_dir $(DATA)
-	$(BIN)/python train.py --config fss_jax/configs/quickstart.py --workdir $(RUN) \
+	$(BIN)/python train.py --config fss_jax/configs/oslsm/quickstart.py --workdir $(RUN) \
 		--config.seed=$(SEED) --config.data_dir=$(DATA)
 	$(BIN)/python evaluate.py --workdir $(RUN)
 	@echo "See $(RUN)/results and $(RUN)/training_curve.png"
@@ -30,7 +30,7 @@ quickstart: install
 toy: install
 	rm -rf $(TOY)
 	$(BIN)/python -m fss_jax.experiments all --toy --data_dir $(TOY)/data --workdir $(TOY)
-	$(BIN)/python train.py --config fss_jax/configs/quickstart.py --workdir $(TOY)/quickstart \
+	$(BIN)/python train.py --config fss_jax/configs/oslsm/quickstart.py --workdir $(TOY)/quickstart \
 		--config.data_dir=$(TOY)/data --config.dataset=fss_glyphs/tiny-classes-12 \
 		--config.steps=4 --config.warmup=1 --config.batch=4 --config.eval_every=4 \
 		--config.log_every=2 --config.val_episodes=8
@@ -80,10 +80,10 @@ speed: install
 	$(BIN)/python -m data_builders.prepare fss_glyphs --config tiny --option classes=12 --data_dir $(DATA)
 	$(BIN)/python -m benchmarks.startup --data_dir $(DATA) --dataset fss_glyphs/tiny-classes-12 \
 		--out $(SPEED)/speed_startup_toy
-	for name in quickstart pascal_small relation_small guided_small panet_small canet_small \
-			pascal_squeezenet_siamese pascal_squeezenet_base; do \
+	for name in oslsm/quickstart oslsm/small relation/small guided/small panet/small canet/small \
+			siamese/squeezenet fcn/squeezenet; do \
 		$(BIN)/python -m benchmarks.profile --config fss_jax/configs/$$name.py \
-			--out $(SPEED)/speed_profile_$$name; done
+			--out $(SPEED)/speed_profile_$$(echo $$name | tr / _); done
 	$(BIN)/python -m benchmarks.against_scikit_learn --out $(SPEED)/speed_against_scikit_learn.json
 
 test: install

@@ -1,4 +1,4 @@
-"""Trains a method: python train.py --config fss_jax/configs/quickstart.py --workdir runs/mine
+"""Trains a method: python train.py --config fss_jax/configs/oslsm/quickstart.py --workdir runs/mine
 
 Every setting of the config can be changed: --config.lr=0.001. A second start in the same workdir
 resumes from its last checkpoint; SIGTERM saves first.

@@ -1,7 +1,6 @@
 """What is timed: methods at published sizes or smaller, on random images that lie on the device."""
 
 import dataclasses
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from fss_jax import configs
 from fss_jax.data.bank import Bank
 from fss_jax.data.records import EpisodeSampler
 from fss_jax.reports import model_summary
@@ -26,7 +26,7 @@ class Case:
     """A method as a published config trains it.
 
     Attributes:
-      config: a file of fss_jax/configs.
+      config: METHOD/NAME of fss_jax/configs.
       changes: of the config, 'model.width' for a field of the model.
     """
 
@@ -39,19 +39,19 @@ _RUNNING = {"model.batch_norm": "running", "model.momentum": 0.9}
 
 
 CASES = {
-    "oslsm": Case("oslsm_release", {"query_size": OSLSM_QUERY}),
-    "oslsm_pad100": Case("oslsm_paper", {"query_size": OSLSM_QUERY}),
-    "relation": Case("fss1000_release", _RUNNING),
-    "relation_paper": Case("fss1000_paper", _RUNNING),
-    "panet": Case("panet"),
-    "canet": Case("canet"),
-    "guided": Case("guided"),
-    "siamese": Case("oslsm_siamese"),
-    "nearest": Case("oslsm_nearest"),
-    "logistic": Case("oslsm_logistic"),
-    "svm": Case("oslsm_svm"),
-    "finetune": Case("oslsm_finetune"),
-    "cosegment": Case("oslsm_cosegment"),
+    "oslsm": Case("oslsm/release", {"query_size": OSLSM_QUERY}),
+    "oslsm_pad100": Case("oslsm/paper", {"query_size": OSLSM_QUERY}),
+    "relation": Case("relation/release", _RUNNING),
+    "relation_paper": Case("relation/paper", _RUNNING),
+    "panet": Case("panet/vgg16"),
+    "canet": Case("canet/resnet50"),
+    "guided": Case("guided/vgg16"),
+    "siamese": Case("siamese/vgg16"),
+    "nearest": Case("nearest/vgg16"),
+    "logistic": Case("logistic/vgg16"),
+    "svm": Case("logistic/svm_vgg16"),
+    "finetune": Case("finetune/vgg16"),
+    "cosegment": Case("cosegment/vocabulary"),
 }
 
 
@@ -76,7 +76,7 @@ def get_config(
     if name not in CASES:
         raise ValueError(f"unknown case {name!r}; expected one of {', '.join(CASES)}")
     case = CASES[name]
-    config = importlib.import_module(f"fss_jax.configs.{case.config}").get_config()
+    config = configs.get(case.config)
     for key, value in case.changes.items():
         owner, key = (config.model, key[6:]) if key.startswith("model.") else (config, key)
         owner[key] = value

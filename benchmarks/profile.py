@@ -1,6 +1,6 @@
 """Where the time of a training step goes, by kind of operation, from XLA's own trace.
 
-python -m benchmarks.profile --config fss_jax/configs/quickstart.py --out runs/speed/profile_quickstart
+python -m benchmarks.profile --config fss_jax/configs/oslsm/quickstart.py --out runs/speed/profile_quickstart
 
 Random images stand in for the dataset; sizes, batch and optimizer are the config's.
 """

@@ -15,7 +15,7 @@ from absl import flags
 from benchmarks import machine, tables
 from fss_jax.runtime import messages
 
-CONFIG = flags.DEFINE_string("config", "fss_jax/configs/quickstart.py", "what to start")
+CONFIG = flags.DEFINE_string("config", "fss_jax/configs/oslsm/quickstart.py", "what to start")
 DATASET = flags.DEFINE_string("dataset", "fss_glyphs/tiny", "a prepared dataset")
 DATA_DIR = flags.DEFINE_string("data_dir", "data", "where it was prepared")
 ROUNDS = flags.DEFINE_integer("rounds", 3, "each with an empty cache and then with what it left")

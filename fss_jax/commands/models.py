@@ -1,6 +1,6 @@
 """Prints a config's method: layers, output shapes, parameters and GFLOP of an episode.
 
-python -m fss_jax.methods --config fss_jax/configs/oslsm_release.py [--config.model.width=0.25]
+python -m fss_jax.methods --config oslsm/release [--config.model.width=0.25]
 
 Nothing is computed and no weights are made, so it takes seconds for a model of any size.
 """

@@ -12,7 +12,7 @@ EXPERIMENT = Experiment(
     title="FSS-1000 Table 4: PASCAL-5i without fine-tuning",
     notes="Published: arXiv 1907.12347, Table 4. Its classes are not disjoint from PASCAL's: FSS-1000 "
     "has bus, motorbike, potted_plant and many breeds of dogs. Scored as OSLSM's release does.",
-    trainings=(Training("fss1000_bce", "fss1000_paper", {"loss": "mean"}),),
+    trainings=(Training("fss1000_bce", "relation/paper", {"loss": "mean"}),),
     scorings=tuple(
         Scoring(
             "FSS-1000",

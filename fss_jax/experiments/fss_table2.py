@@ -16,9 +16,9 @@ PUBLISHED = {  # FSS-1000 Table 2, mIoU in percent
     ("InceptionV3", "MSE"): 79.22,
 }
 CONFIGS = {
-    "VGG-16": ("fss1000_paper", "fss1000"),
-    "ResNet-101": ("fss1000_resnet101", "fss1000_resnet101"),
-    "InceptionV3": ("fss1000_inception", "fss1000_inception"),
+    "VGG-16": ("relation/paper", "fss1000"),
+    "ResNet-101": ("relation/resnet101", "fss1000_resnet101"),
+    "InceptionV3": ("relation/inception", "fss1000_inception"),
 }
 LOSSES = {"BCE": "mean", "MSE": "mse"}
 
@@ -89,8 +89,8 @@ def small_training(form: str, loss: str = "BCE", shots: int = 5, seen: int = 64)
     name = f"relation_{form}_{loss.lower()}_{shots}shot"
     model = {"model.form": form, "loss": LOSSES[loss], "shots": shots}
     if seen == 64:
-        return Training(name, "relation_small", SEEN_AT_64 | model)
-    return Training(f"{name}_224", "relation_small", SEEN_AT_224 | model, start=name)
+        return Training(name, "relation/small", SEEN_AT_64 | model)
+    return Training(f"{name}_224", "relation/small", SEEN_AT_224 | model, start=name)
 
 
 SMALL = Experiment(

@@ -23,11 +23,11 @@ GUIDED = {
     "init": "caffe:vgg16",
 }
 TRAININGS = {  # row -> for 1 shot, for 5 shots
-    "OSLSM": (Training("fss1000_oslsm", "fss1000_oslsm", {"init": "caffe:vgg16"}),) * 2,
-    "Guided networks": (Training("fss1000_guided", "guided", GUIDED),) * 2,
+    "OSLSM": (Training("fss1000_oslsm", "oslsm/fss1000", {"init": "caffe:vgg16"}),) * 2,
+    "Guided networks": (Training("fss1000_guided", "guided/vgg16", GUIDED),) * 2,
     "FSS-1000": (
-        Training("fss1000_bce_1shot", "fss1000_paper", {"loss": "mean", "shots": 1}),
-        Training("fss1000_bce", "fss1000_paper", {"loss": "mean"}),
+        Training("fss1000_bce_1shot", "relation/paper", {"loss": "mean", "shots": 1}),
+        Training("fss1000_bce", "relation/paper", {"loss": "mean"}),
     ),
 }
 SHOTS = (1, 5)
@@ -68,9 +68,8 @@ GLYPHS = {
 
 
 def _squeezenet(method: str) -> tuple[Training, Training]:
-    """One training for both numbers of shots; OSLSM's config has no name of its own."""
-    config = "_".join(filter(None, ("pascal_squeezenet", method)))
-    return (Training(f"glyphs_{method or 'oslsm'}_squeezenet", config, GLYPHS),) * 2
+    """One training for both numbers of shots."""
+    return (Training(f"glyphs_{method}_squeezenet", f"{method}/squeezenet", GLYPHS),) * 2
 
 
 def _relation(form: str) -> tuple[Training, ...]:
@@ -80,7 +79,7 @@ def _relation(form: str) -> tuple[Training, ...]:
 SMALL_TRAININGS = {
     "FSS-1000, paper's form": _relation("paper"),
     "FSS-1000, released form": _relation("release"),
-    "OSLSM": _squeezenet(""),
+    "OSLSM": _squeezenet("oslsm"),
     "Guided networks": _squeezenet("guided"),
     "PANet": _squeezenet("panet"),
     "CANet": _squeezenet("canet"),

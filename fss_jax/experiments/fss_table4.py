@@ -25,10 +25,10 @@ RELATION = {
     "queries": 1,
 }
 METHODS = {  # row: config, its changes, which PASCAL-5i it trains on
-    "Guided networks": ("guided", {"init": "caffe:vgg16"}, "_trainaug"),
-    "FSS-1000": ("fss1000_paper", RELATION, "_trainaug"),
-    "PANet": ("panet", {"init": "torchvision:vgg16", "shots": 5}, "_trainaug"),
-    "CANet": ("canet", {"init": "torchvision:resnet50", "shots": 5}, "_trainaug"),
+    "Guided networks": ("guided/vgg16", {"init": "caffe:vgg16"}, "_trainaug"),
+    "FSS-1000": ("relation/paper", RELATION, "_trainaug"),
+    "PANet": ("panet/vgg16", {"init": "torchvision:vgg16", "shots": 5}, "_trainaug"),
+    "CANet": ("canet/resnet50", {"init": "torchvision:resnet50", "shots": 5}, "_trainaug"),
 }
 
 
@@ -92,11 +92,11 @@ SCRATCH = {
 PRETRAINED = {"dataset": "pascal_5i/fold1_trainaug", "init": "torchvision:squeezenet1_0"}
 SMALL_TRAININGS = {
     "FSS-1000, paper's form, from scratch": Training(
-        "pascal_subset_relation", "relation_small", SCRATCH
+        "pascal_subset_relation", "relation/small", SCRATCH
     ),
-    "Guided networks": Training("guided_squeezenet", "pascal_squeezenet_guided", PRETRAINED),
-    "PANet": Training("panet_squeezenet", "pascal_squeezenet_panet", PRETRAINED),
-    "CANet": Training("canet_squeezenet", "pascal_squeezenet_canet", PRETRAINED),
+    "Guided networks": Training("guided_squeezenet", "guided/squeezenet", PRETRAINED),
+    "PANet": Training("panet_squeezenet", "panet/squeezenet", PRETRAINED),
+    "CANet": Training("canet_squeezenet", "canet/squeezenet", PRETRAINED),
 }
 COMPARED = [  # of OSLSM's Table 1
     *((row, shots) for row in ("OSLSM", "1-NN", "LogReg", "SVM") for shots in (1, 5)),

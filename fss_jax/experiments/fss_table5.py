@@ -27,10 +27,10 @@ EXPERIMENT = Experiment(
     notes="Published: arXiv 1907.12347, Table 5. Its fsCOCO episodes and numbers of fine-tuning "
     "episodes are unknown; ours: 1000 random test episodes of fold 0, 100,000 episodes of tuning.",
     trainings=(
-        Training("imagenet_fs_coco", "fs_coco_finetune", {**IMAGENET, "lr": 1e-3}),
-        Training("imagenet_fss1000", "fss1000_paper", IMAGENET),
-        Training("fss1000_bce", "fss1000_paper"),
-        Training("fss1000_fs_coco", "fs_coco_finetune", start="fss1000_bce"),
+        Training("imagenet_fs_coco", "relation/fs_coco_finetune", {**IMAGENET, "lr": 1e-3}),
+        Training("imagenet_fss1000", "relation/paper", IMAGENET),
+        Training("fss1000_bce", "relation/paper"),
+        Training("fss1000_fs_coco", "relation/fs_coco_finetune", start="fss1000_bce"),
     ),
     scorings=tuple(
         Scoring(row, column, training, published, TESTS[column])
@@ -66,11 +66,11 @@ SMALL = Experiment(
     "the paper's form, from scratch; no ImageNet row. fss_glyphs/full stands for FSS-1000. fsCOCO has "
     "no validation classes: the best checkpoint is chosen on its training classes.",
     trainings=(
-        Training("small_fs_coco", "relation_small", {**SMALL_COCO, "steps": 200}),
+        Training("small_fs_coco", "relation/small", {**SMALL_COCO, "steps": 200}),
         FROM_GLYPHS,
         Training(
             "small_glyphs_fs_coco",
-            "relation_small",
+            "relation/small",
             {**SMALL_COCO, "steps": 100, "lr": 3e-4},
             start=FROM_GLYPHS.name,
         ),

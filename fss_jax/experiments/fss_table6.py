@@ -201,7 +201,7 @@ NOTES = (
 EXPERIMENT = Experiment(
     title="FSS-1000 Table 6: time and accuracy of labelling",
     notes=NOTES,
-    trainings=(Training("fss1000_bce", "fss1000_paper", {"loss": "mean"}),),
+    trainings=(Training("fss1000_bce", "relation/paper", {"loss": "mean"}),),
     scorings=(),
     parts=(LabelTimes("fss1000_bce", "fss_1000/standard"),),
 )

@@ -16,20 +16,20 @@ EXPERIMENT = Experiment(
     title="OSLSM Figure 3: initial weights, AlexNet, PASCAL-5i fold 0",
     notes="Published as curves only (arXiv 1709.03410, Figure 3): both initial weights end at similar "
     "scores, above the Siamese network's 28.1. weights/alexnet771.pth is to be trained by you.",
-    trainings=(BaseTraining("base_alexnet", "oslsm_alexnet_base", FOLD0 | IMAGENET_1000),),
+    trainings=(BaseTraining("base_alexnet", "fcn/alexnet", FOLD0 | IMAGENET_1000),),
     scorings=(),
     parts=(
         LearningCurves(
             lines=(
                 (
                     "OSLSM, ImageNet-1000",
-                    Training("oslsm_alexnet_1000", "oslsm_alexnet", FOLD0 | IMAGENET_1000),
+                    Training("oslsm_alexnet_1000", "oslsm/alexnet", FOLD0 | IMAGENET_1000),
                 ),
                 (
                     "OSLSM, ImageNet-771",
-                    Training("oslsm_alexnet_771", "oslsm_alexnet", FOLD0 | IMAGENET_771),
+                    Training("oslsm_alexnet_771", "oslsm/alexnet", FOLD0 | IMAGENET_771),
                 ),
-                ("OSLSM, none", Training("oslsm_alexnet_none", "oslsm_alexnet", FOLD0)),
+                ("OSLSM, none", Training("oslsm_alexnet_none", "oslsm/alexnet", FOLD0)),
             ),
             marks=(5_000, 10_000, 20_000, 30_000, 45_000, 60_000),
             settings=FOLD0 | ONE_SHOT,
@@ -40,7 +40,7 @@ EXPERIMENT = Experiment(
                     "base_alexnet",
                     None,
                     FOLD0 | ONE_SHOT,
-                    "oslsm_alexnet_logistic",
+                    "logistic/alexnet",
                     FOLD0,
                 ),
             ),
@@ -71,11 +71,11 @@ SMALL = Experiment(
                     "OSLSM, ImageNet-1000",
                     Training(
                         "squeezenet_1000",
-                        "pascal_squeezenet",
+                        "oslsm/squeezenet",
                         SQUEEZENET | {"init": "torchvision:squeezenet1_0"},
                     ),
                 ),
-                ("OSLSM, none", Training("squeezenet_none", "pascal_squeezenet", SQUEEZENET)),
+                ("OSLSM, none", Training("squeezenet_none", "oslsm/squeezenet", SQUEEZENET)),
             ),
             marks=(40, 80, 160),
             settings=SUBSET,

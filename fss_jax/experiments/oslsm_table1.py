@@ -17,12 +17,12 @@ PUBLISHED = {  # OSLSM Table 1, mIoU in percent of folds 0 to 3
     ("LogReg", 5): (35.9, 51.6, 44.5, 25.6),
     ("OSLSM", 5): (35.9, 58.1, 42.7, 39.1),
 }
-CONFIGS = {  # of the methods that are not trained themselves
-    "1-NN": "nearest",
-    "LogReg": "logistic",
-    "SVM": "svm",
-    "Finetuning": "finetune",
-    "Co-segmentation": "cosegment",
+CONFIGS = {  # at full size and small, of the methods that are not trained themselves
+    "1-NN": ("nearest/vgg16", "nearest/squeezenet"),
+    "LogReg": ("logistic/vgg16", "logistic/squeezenet"),
+    "SVM": ("logistic/svm_vgg16", "logistic/svm_squeezenet"),
+    "Finetuning": ("finetune/vgg16", "finetune/squeezenet"),
+    "Co-segmentation": ("cosegment/vocabulary", "cosegment/small"),
 }
 TRAINED = {"OSLSM": "oslsm", "Siamese": "siamese"}
 # Of SMALL, chosen on each fold's training classes by fss_jax.studies.regularization; files in docs/results.
@@ -33,9 +33,9 @@ def trainings(fold: int) -> tuple[Training, ...]:
     """At full size, from ImageNet's weights."""
     data = {"dataset": f"pascal_5i/fold{fold}", "init": "caffe:vgg16"}
     return (
-        Training(f"oslsm_fold{fold}", "oslsm_release", data),
-        BaseTraining(f"base_fold{fold}", "base_network", data),
-        Training(f"siamese_fold{fold}", "oslsm_siamese", data),
+        Training(f"oslsm_fold{fold}", "oslsm/release", data),
+        BaseTraining(f"base_fold{fold}", "fcn/vgg16", data),
+        Training(f"siamese_fold{fold}", "siamese/vgg16", data),
     )
 
 
@@ -43,9 +43,9 @@ def small_trainings(fold: int) -> tuple[Training, ...]:
     """SqueezeNet from ImageNet's weights, on the images of PASCAL that are at hand."""
     data = {"dataset": f"pascal_5i/fold{fold}_trainaug", "init": "torchvision:squeezenet1_0"}
     return (
-        Training(f"oslsm_squeezenet_fold{fold}", "pascal_squeezenet", data),
-        BaseTraining(f"base_squeezenet_fold{fold}", "pascal_squeezenet_base", data),
-        Training(f"siamese_squeezenet_fold{fold}", "pascal_squeezenet_siamese", data),
+        Training(f"oslsm_squeezenet_fold{fold}", "oslsm/squeezenet", data),
+        BaseTraining(f"base_squeezenet_fold{fold}", "fcn/squeezenet", data),
+        Training(f"siamese_squeezenet_fold{fold}", "siamese/squeezenet", data),
     )
 
 
@@ -59,10 +59,9 @@ def scoring(
     kind, config, changes = TRAINED.get(row, "base"), "", {}
     training = f"{kind}{size}_fold{fold}"
     if row in CONFIGS:
-        config = f"{'pascal_squeezenet' if small else 'oslsm'}_{CONFIGS[row]}"
-        changes = {"dataset": dataset}
+        config, changes = CONFIGS[row][small], {"dataset": dataset}
     if row == "Co-segmentation":  # has no weights
-        training, config = "", f"{'pascal_small' if small else 'oslsm'}_cosegment"
+        training = ""
     elif small and row in CONFIGS:
         changes["init_skip"] = "score"  # the config's own is for ImageNet's file
     if small and row in STRENGTHS:

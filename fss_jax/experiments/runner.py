@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import importlib
 import json
 import logging
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from ml_collections import ConfigDict
 
+from fss_jax import configs
 from fss_jax.runtime import checkpoints, files
 from fss_jax.scoring import results
 from fss_jax.scoring.workdir import provenance_line
@@ -25,7 +25,7 @@ class Training:
 
     Attributes:
       name: of its folder; experiments that share a workdir share the trainings of one name.
-      config: a file of fss_jax/configs.
+      config: METHOD/NAME of fss_jax/configs.
       changes: settings of the config, 'model.form' for a field of the model.
       start: the training whose parameters it starts from.
     """
@@ -60,7 +60,7 @@ class Scoring:
       training: whose weights are scored; empty for a method that has none.
       published: mIoU in percent, None where none was.
       settings: arguments of `results.evaluate`.
-      config: a file of fss_jax/configs: a method that is not trained itself and stands on the
+      config: METHOD/NAME of fss_jax/configs: a method that is not trained itself and stands on the
         training's weights; empty: the method that was trained.
       changes: settings of that config, as in a Training.
     """
@@ -96,7 +96,7 @@ class Scoring:
     def score(self, data_dir: str | Path, workdir: Path) -> dict:
         """`results.evaluate`, into the training's folder, or one of its own for an untrained method."""
         config = self.get_config(data_dir, workdir)
-        folder = workdir / "_".join(filter(None, (self.config, self.training)))
+        folder = workdir / "_".join(filter(None, (self.config.replace("/", "_"), self.training)))
         return results.evaluate(folder, data_dir=str(data_dir), config=config, **self.settings)
 
 
@@ -130,7 +130,7 @@ class Experiment:
 
 
 def _config(name: str, changes: Mapping[str, Any], data_dir: str | Path, init: str) -> ConfigDict:
-    config = importlib.import_module(f"fss_jax.configs.{name}").get_config()
+    config = configs.get(name)
     config.data_dir = str(data_dir)
     if init:
         config.init = init

@@ -1,13 +1,13 @@
 """Any experiment at toy size: the same trainings and scores, on a few glyphs, in two steps each."""
 
 import dataclasses
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 
 from data_builders.prepare import prepare as prepare_dataset
+from fss_jax import configs
 from fss_jax.experiments.runner import Experiment, Scoring, Training
 
 CLASSES = 12
@@ -86,12 +86,12 @@ def shrink(experiment: Experiment) -> Experiment:
 
 
 def changes(config: str, wanted: Mapping[str, Any], start: bool = False) -> dict[str, Any]:
-    """The changes that make a file of fss_jax/configs tiny, on top of those wanted.
+    """The changes that make METHOD/NAME of fss_jax/configs tiny, on top of those wanted.
 
     Args:
       start: its weights are another training's.
     """
-    full = importlib.import_module(f"fss_jax.configs.{config}").get_config()
+    full = configs.get(config)
     made = {**wanted, **SETTINGS}
     if start:
         made = {k: v for k, v in made.items() if k not in ("init", "init_skip")}

@@ -1,6 +1,6 @@
 """Chooses the strength of logistic regression or the SVM on a fold's training classes.
 
-python -m fss_jax.studies.regularization --config fss_jax/configs/pascal_squeezenet_logistic.py \
+python -m fss_jax.studies.regularization --config logistic/squeezenet \
     --config.dataset=pascal_5i/fold1_trainaug --config.init=workdir:runs/base_squeezenet \
     --workdir runs/strength
 

@@ -1,6 +1,6 @@
 """Trains the base network of 1-NN, logistic regression, SVM and fine-tuning (OSLSM 5.1).
 
-python -m fss_jax.training.base_network --config fss_jax/configs/base_network.py --workdir runs/base_fold0
+python -m fss_jax.training.base_network --config fcn/vgg16 --workdir runs/base_fold0
 
 FCN-32s, 16-way on a fold's training classes and background, by the loop of train.py: it resumes, and
 SIGTERM saves first. It ends with pixel accuracy and mIoU on the validation images, in
@@ -173,7 +173,7 @@ def build(config: ConfigDict) -> nn.Module:
     if config.method != "base":
         raise ValueError(
             f"config.method is {config.method!r}; the base network's config has method 'base', as "
-            "fss_jax/configs/base_network.py"
+            "fcn/vgg16"
         )
     return methods.build_from(config, {"base": BaseNetwork})
 

@@ -1,8 +1,9 @@
 """Every config in fss_jax/configs: its names are known, its model builds, and it trains a step."""
 
-import importlib
-import pkgutil
+import hashlib
+import json
 import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -28,14 +29,34 @@ from fss_jax.weights import torchvision
 from fss_jax.weights.layouts import Imported
 from fss_jax.weights.placing import compare
 
-NAMES = sorted(m.name for m in pkgutil.iter_modules(configs.__path__) if m.name != "base")
+NAMES = configs.names()
 
 
 def get(name):
-    return importlib.import_module(f"fss_jax.configs.{name}").get_config()
+    return configs.get(name)
 
 
 FAST = {get(name).method: name for name in reversed(NAMES)}.values()  # the first of each method
+
+
+def test_settings_are_what_they_were():
+    """`settings.json` holds the SHA-256 of each config's JSON from before the files became flat.
+
+    A changed experiment is a changed hash: write the new one, and say in the changelog why.
+    """
+    known = json.loads(Path(__file__).with_name("settings.json").read_text())
+    now = {
+        name: hashlib.sha256(
+            json.dumps(json.loads(get(name).to_json()), sort_keys=True).encode()
+        ).hexdigest()
+        for name in NAMES
+    }
+    assert now == known
+
+
+def test_a_misspelt_name_proposes_the_nearest():
+    with pytest.raises(ValueError, match="did you mean 'oslsm/release'"):
+        configs.get("oslsm/relase")
 
 
 def shapes(config, episodes=1):
@@ -95,7 +116,7 @@ def test_a_config_builds_its_model_and_trains_a_step(name):
 
 
 def test_the_release_has_its_published_number_of_parameters():
-    config = get("fss1000_release")
+    config = get("relation/release")
     inputs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes(config)]
     params = jax.eval_shape(methods.build_from(config).init, jax.random.key(0), *inputs)["params"]
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 32_833_025  # protocols.md B.1
@@ -104,15 +125,15 @@ def test_the_release_has_its_published_number_of_parameters():
 @pytest.mark.parametrize(
     ("name", "arch"),
     [
-        ("guided", "vgg16"),
-        ("panet", "vgg16"),
-        ("canet", "resnet50"),
-        ("pascal_squeezenet_nearest", "squeezenet1_0"),
-        ("pascal_squeezenet_logistic", "squeezenet1_0"),
-        ("pascal_squeezenet_siamese", "squeezenet1_0"),
-        ("pascal_squeezenet_guided", "squeezenet1_0"),
-        ("pascal_squeezenet_panet", "squeezenet1_0"),
-        ("pascal_squeezenet_canet", "squeezenet1_0"),
+        ("guided/vgg16", "vgg16"),
+        ("panet/vgg16", "vgg16"),
+        ("canet/resnet50", "resnet50"),
+        ("nearest/squeezenet", "squeezenet1_0"),
+        ("logistic/squeezenet", "squeezenet1_0"),
+        ("siamese/squeezenet", "squeezenet1_0"),
+        ("guided/squeezenet", "squeezenet1_0"),
+        ("panet/squeezenet", "squeezenet1_0"),
+        ("canet/squeezenet", "squeezenet1_0"),
     ],
 )
 def test_published_weights_fit_but_for_what_the_config_skips(name, arch):

@@ -84,8 +84,8 @@ CHAIN = Experiment(
     title="A chain",
     notes="Two trainings.",
     trainings=(
-        Training("first", "relation_small", {"steps": 4}),
-        Training("second", "relation_small", {"steps": 4, "model.form": "paper"}, start="first"),
+        Training("first", "relation/small", {"steps": 4}),
+        Training("second", "relation/small", {"steps": 4, "model.form": "paper"}, start="first"),
     ),
     scorings=(
         Scoring("one", "x", "first", 12.5, {"protocol": "uniform"}),
@@ -99,10 +99,10 @@ UNTRAINED = Experiment(
     trainings=CHAIN.trainings[:1],
     scorings=(
         Scoring(
-            "nearest", "x", "first", 1.0, {"protocol": "uniform"}, "quickstart",
+            "nearest", "x", "first", 1.0, {"protocol": "uniform"}, "oslsm/quickstart",
             {"method": "nearest", "seed": 7},
         ),
-        Scoring("cosegment", "x", "", None, {"protocol": "uniform"}, "quickstart"),
+        Scoring("cosegment", "x", "", None, {"protocol": "uniform"}, "oslsm/quickstart"),
     ),
     parts=(Figure(),),
 )  # fmt: skip
@@ -136,7 +136,7 @@ def calls(monkeypatch):
             "command": "python",
         }
 
-    monkeypatch.setattr(runner.training, "train", train)
+    monkeypatch.setattr(runner.loop, "train", train)
     monkeypatch.setattr(runner.results, "evaluate", evaluate)
     return made
 
@@ -164,9 +164,9 @@ def test_a_second_run_does_only_what_is_missing(calls, tmp_path):
 def test_untrained_methods_are_scored_on_the_weights_of_a_training(calls, tmp_path):
     text = runner.run("untrained", UNTRAINED, "data", tmp_path)
     assert calls[1:] == [
-        ("score", "quickstart_first", "uniform"),
+        ("score", "oslsm_quickstart_first", "uniform"),
         ("nearest", 7, f"workdir:{tmp_path / 'first'}"),
-        ("score", "quickstart", "uniform"),
+        ("score", "oslsm_quickstart", "uniform"),
         ("oslsm", 0, ""),
     ]
     assert "| nearest | x | 25.00 | 20.00 to 30.00 | 1.00 | 7 | `abcdefabcdef` | 4 |" in text
@@ -176,14 +176,14 @@ def test_untrained_methods_are_scored_on_the_weights_of_a_training(calls, tmp_pa
     assert runner.run("untrained", UNTRAINED, "data", tmp_path) == text and calls == []
     (tmp_path / "first" / "checkpoints" / "4").rename(tmp_path / "first" / "checkpoints" / "6")
     runner.run("untrained", UNTRAINED, "data", tmp_path)
-    assert calls[0] == ("score", "quickstart_first", "uniform") and len(calls) == 2
+    assert calls[0] == ("score", "oslsm_quickstart_first", "uniform") and len(calls) == 2
 
 
 def test_a_stopped_training_stops_the_experiment(calls, tmp_path, monkeypatch):
     def stopped(config, workdir):
         (workdir / "checkpoints" / "1").mkdir(parents=True)
 
-    monkeypatch.setattr(runner.training, "train", stopped)
+    monkeypatch.setattr(runner.loop, "train", stopped)
     with pytest.raises(InterruptedError, match="first was stopped at step 1 of 4"):
         runner.run("chain", CHAIN, "data", tmp_path)
     assert calls == [] and not (tmp_path / "second").exists()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fss_jax import methods, weights
-from fss_jax.configs import quickstart
+from fss_jax.configs.oslsm import quickstart
 from fss_jax.export import stablehlo
 from fss_jax.methods.layers import hashing
 from fss_jax.methods.oslsm import OSLSM

@@ -9,7 +9,7 @@ import pytest
 from flax import traverse_util
 
 from fss_jax import weights
-from fss_jax.configs import fss1000_resnet101
+from fss_jax.configs.relation import resnet101
 from fss_jax.data import imaging
 from fss_jax.methods.backbones.alexnet import AlexNet
 from fss_jax.methods.backbones.inception import InceptionV3
@@ -303,7 +303,7 @@ def test_weights_at_hand_load_into_squeezenet(shared):
 
 @pytest.mark.parametrize("source", ["torchvision", "keras"])
 def test_weights_for_another_build_of_the_backbone_are_refused(source):
-    config = fss1000_resnet101.get_config()
+    config = resnet101.get_config()
     config.init = {"torchvision": "keras", "keras": "torchvision"}[source] + ":resnet101:FILE"
     config.model.source = source
     with pytest.raises(ValueError, match=f"built for {source}'s: set config.model.source="):

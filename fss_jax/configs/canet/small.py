@@ -1,6 +1,6 @@
 """CANet at a size for two CPU cores, from scratch: the glyphs at 64 pixels.
 
-python train.py --config fss_jax/configs/canet_small.py --workdir runs/canet_small
+python train.py --config canet/small --workdir runs/canet_small
 
 Without ImageNet weights the encoder must learn, too (`frozen`). On the PASCAL subset: see
 fss_jax/experiments/fss_table4.py. Results: docs/results.md.
@@ -8,20 +8,43 @@ fss_jax/experiments/fss_table4.py. Results: docs/results.md.
 
 from ml_collections import ConfigDict
 
-from fss_jax.configs import quickstart
+from fss_jax.configs import base
 
 
 def get_config() -> ConfigDict:
-    c = quickstart.get_config()
+    c = base.get_config()
+
+    c.dataset = "fss_glyphs/tiny"
+    c.canvas = 64
+    c.shots = 1
+    c.queries = 1
+    c.rule = "class_uniform"
+    c.support_size = 64
+    c.query_size = 64
+    c.void = "background"
+
     c.method = "canet"
     c.model = ConfigDict(
         {
-            "width": 0.125,
-            "frozen": False,
             "batch_norm": "running",
             "dropout": 0.0,
+            "frozen": False,
             "preprocessing": "centered",
+            "width": 0.125,
         }
     )
+
+    c.steps = 1000
     c.batch = 16
+    c.loss = "mean"
+    c.foreground_weight = 3.0
+    c.optimizer = "adam"
+    c.lr = 0.0012
+    c.schedule = "cosine"
+    c.warmup = 100
+    c.clip = 1.0
+    c.steps_per_dispatch = 1  # a CPU gains nothing from more, and compiles each
+
+    c.eval_every = 500
+    c.protocol = "uniform"
     return c

@@ -1,27 +1,54 @@
 """CANet on SqueezeNet: fire8 frozen as ImageNet left it, a narrow head, for a CPU.
 
-python train.py --config fss_jax/configs/pascal_squeezenet_canet.py --workdir runs/canet_squeezenet \
+python train.py --config canet/squeezenet --workdir runs/canet_squeezenet \
     --config.dataset=pascal_5i/fold1_trainaug --config.init=torchvision:squeezenet1_0
 """
 
 from ml_collections import ConfigDict
 
-from fss_jax.configs import pascal_squeezenet
+from fss_jax.configs import base
 
 
 def get_config() -> ConfigDict:
-    c = pascal_squeezenet.get_config()
+    c = base.get_config()
+
+    c.dataset = "pascal_5i/fold1_trainaug"
+    c.canvas = 500  # no PASCAL image is larger
+    c.shots = 1
+    c.queries = 1
+    c.rule = "shuffled_items"
+    c.support_size = 224
+    c.query_size = 224
+    c.void = "background"
+    c.min_lattice_hits = 3
+    c.drop_rare_classes = True  # of a subset of PASCAL
+
     c.method = "canet"
-    c.support_size = c.query_size
     c.model = ConfigDict(
         {
             "backbone": "squeezenet1_0",
             "channels": 64,  # a quarter: the head runs at stride 8
             "dropout": 0.0,
-            "scales": (1.0,),
             "preprocessing": "torchvision",
+            "scales": (1.0,),
         }
     )
     c.init_skip = "fire9,conv10"
-    c.lr = 1e-3  # of the head alone
+
+    c.steps = 160
+    c.batch = 16
+    c.loss = "mean"
+    c.foreground_weight = 3.0  # else 300 steps end in empty masks
+    c.optimizer = "adam"
+    c.lr = 0.001  # of the head alone
+    c.schedule = "cosine"
+    c.warmup = 30
+    c.clip = 1.0
+    c.steps_per_dispatch = 1
+
+    c.val_protocol = "oslsm_release"
+    c.eval_every = 80
+    c.log_every = 10
+    c.protocol = "oslsm_release"
+    c.eval_batch = 8
     return c

@@ -1,18 +1,50 @@
 """Co-segmentation at a size for two CPU cores: no weights, no masks.
 
-python evaluate.py --config fss_jax/configs/pascal_small_cosegment.py \
+python evaluate.py --config cosegment/small \
     --workdir runs/cosegment_small_fold1 --config.dataset=pascal_5i/fold1_trainaug --shots 5
 """
 
 from ml_collections import ConfigDict
 
-from fss_jax.configs import pascal_small
+from fss_jax.configs import base
 
 
 def get_config() -> ConfigDict:
-    c = pascal_small.get_config()
+    c = base.get_config()
+
+    c.dataset = "pascal_5i/fold1_trainaug"
+    c.canvas = 500  # no PASCAL image is larger
+    c.shots = 1
+    c.queries = 1
+    c.rule = "shuffled_items"
+    c.support_size = 160
+    c.query_size = 160
+    c.void = "background"
+    c.min_lattice_hits = 3
+    c.drop_rare_classes = True  # of a subset of PASCAL
+
     c.method = "cosegment"
-    c.support_size = c.query_size = 160
-    # Of 1, 2, 4, 16 and 64 words the best on training classes; with 64 nothing is rare enough to vote.
-    c.model = ConfigDict({"preprocessing": "unit", "words": 4})
+    c.model = ConfigDict(
+        {
+            "preprocessing": "unit",
+            "words": 4,
+        }
+    )
+
+    c.steps = 300
+    c.batch = 16
+    c.loss = "mean"
+    c.foreground_weight = 3.0  # else 300 steps end in empty masks
+    c.optimizer = "adam"
+    c.lr = 0.0012
+    c.schedule = "cosine"
+    c.warmup = 30
+    c.clip = 1.0
+    c.steps_per_dispatch = 1
+
+    c.val_protocol = "oslsm_release"
+    c.eval_every = 150
+    c.log_every = 10
+    c.protocol = "oslsm_release"
+    c.eval_batch = 8
     return c

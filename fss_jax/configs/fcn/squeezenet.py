@@ -1,24 +1,54 @@
 """The base network of OSLSM's comparison methods on SqueezeNet: 16-way, on a fold's training classes.
 
-python -m fss_jax.training.base_network --config fss_jax/configs/pascal_squeezenet_base.py \
+python -m fss_jax.base_network --config fcn/squeezenet \
     --workdir runs/base_squeezenet --config.dataset=pascal_5i/fold1_trainaug \
     --config.init=torchvision:squeezenet1_0
 """
 
 from ml_collections import ConfigDict
 
-from fss_jax.configs import pascal_squeezenet
+from fss_jax.configs import base
 
 
 def get_config() -> ConfigDict:
-    c = pascal_squeezenet.get_config()
-    c.method = "base"
+    c = base.get_config()
+
+    c.dataset = "pascal_5i/fold1_trainaug"
+    c.canvas = 500  # no PASCAL image is larger
+    c.shots = 1
+    c.queries = 1
     c.rule = "class_uniform"  # both images of a record are trained on
-    c.min_lattice_hits = 0
+    c.support_size = 224
+    c.query_size = 224
     c.void = "ignore"
-    c.support_size = c.query_size
-    del c.model.logit_scale
-    c.model.classes = 16
+    c.drop_rare_classes = True  # of a subset of PASCAL
+
+    c.method = "base"
+    c.model = ConfigDict(
+        {
+            "backbone": "squeezenet1_0",
+            "classes": 16,
+            "dropout": 0.0,
+            "geometry": "squeezenet",
+            "hidden": 512,
+            "preprocessing": "torchvision",
+        }
+    )
     c.init_skip = "conv10"
-    c.batch, c.steps, c.eval_every = 4, 400, 200  # of two images
+
+    c.steps = 400
+    c.batch = 4  # of two images
+    c.loss = "mean"
+    c.foreground_weight = 3.0  # else 300 steps end in empty masks
+    c.optimizer = "adam"
+    c.lr = 0.0003
+    c.schedule = "cosine"
+    c.warmup = 30
+    c.clip = 1.0
+    c.steps_per_dispatch = 1
+
+    c.val_protocol = "oslsm_release"
+    c.log_every = 10
+    c.protocol = "oslsm_release"
+    c.eval_batch = 8
     return c

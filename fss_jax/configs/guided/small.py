@@ -1,6 +1,6 @@
 """Guided networks at a size for two CPU cores, from scratch: the glyphs at 64 pixels.
 
-python train.py --config fss_jax/configs/guided_small.py --workdir runs/guided_small
+python train.py --config guided/small --workdir runs/guided_small
 
 Without ImageNet weights it takes BatchNorm and He's initialization of fc6 and fc7; and a finer stride
 for small pictures. On the PASCAL subset: fss_jax/experiments/fss_table4.py. Results: docs/results.md.
@@ -8,22 +8,45 @@ for small pictures. On the PASCAL subset: fss_jax/experiments/fss_table4.py. Res
 
 from ml_collections import ConfigDict
 
-from fss_jax.configs import quickstart
+from fss_jax.configs import base
 
 
 def get_config() -> ConfigDict:
-    c = quickstart.get_config()
+    c = base.get_config()
+
+    c.dataset = "fss_glyphs/tiny"
+    c.canvas = 64
+    c.shots = 1
+    c.queries = 1
+    c.rule = "class_uniform"
+    c.support_size = 64
+    c.query_size = 64
+    c.void = "background"
+
     c.method = "guided"
     c.model = ConfigDict(
         {
-            "width": 0.25,
-            "hidden": 512,
-            "norm": "batch",
-            "geometry": "dilated8",
-            "init_std": 0.0,
             "dropout": 0.0,
+            "geometry": "dilated8",
+            "hidden": 512,
+            "init_std": 0.0,
+            "norm": "batch",
             "preprocessing": "centered",
+            "width": 0.25,
         }
     )
+
+    c.steps = 1000
     c.batch = 16
+    c.loss = "mean"
+    c.foreground_weight = 3.0
+    c.optimizer = "adam"
+    c.lr = 0.0012
+    c.schedule = "cosine"
+    c.warmup = 100
+    c.clip = 1.0
+    c.steps_per_dispatch = 1  # a CPU gains nothing from more, and compiles each
+
+    c.eval_every = 500
+    c.protocol = "uniform"
     return c

@@ -1,15 +1,50 @@
 """The linear SVM that OSLSM's authors tried beside logistic regression (OSLSM 5.1).
 
-python evaluate.py --config fss_jax/configs/oslsm_svm.py --workdir runs/oslsm_svm_fold0 \
+python evaluate.py --config logistic/svm_vgg16 --workdir runs/oslsm_svm_fold0 \
     --config.dataset=pascal_5i/fold0 --config.init=workdir:runs/base_fold0
 """
 
 from ml_collections import ConfigDict
 
-from fss_jax.configs import oslsm_logistic
+from fss_jax.configs import base
 
 
 def get_config() -> ConfigDict:
-    c = oslsm_logistic.get_config()
-    c.model.loss = "squared_hinge"
+    c = base.get_config()
+
+    c.dataset = "pascal_5i/fold0"
+    c.canvas = 500  # no PASCAL image is larger
+    c.shots = 1
+    c.queries = 1
+    c.rule = "class_uniform"  # both images of a record are trained on
+    c.support_size = 500
+    c.query_size = 500  # queries at their own size
+    c.void = "background"
+
+    c.method = "logistic"
+    c.model = ConfigDict(
+        {
+            "geometry": "paper",
+            "loss": "squared_hinge",
+            "preprocessing": "caffe",
+            "strength": 1.0,
+        }
+    )
+    c.init_skip = "score"  # ImageNet's classes
+
+    c.steps = 20000
+    c.batch = 10  # iter_size
+    c.loss = "mean"
+    c.optimizer = "sgd"
+    c.lr = 2.5e-05
+    c.schedule = "constant"
+    c.weight_decay = 0.0005  # weights only
+    c.lr_multipliers = ((".*/bias", 2.0),)
+    c.steps_per_dispatch = 10
+
+    c.val_protocol = "oslsm_release"
+    c.eval_every = 5000
+    c.log_every = 100
+    c.protocol = "oslsm_release"
+    c.eval_batch = 1
     return c

@@ -1,20 +1,53 @@
 """Logistic regression on dense fc7 features of the base network (OSLSM 5.1).
 
-python evaluate.py --config fss_jax/configs/oslsm_logistic.py --workdir runs/oslsm_logistic_fold0 \
+python evaluate.py --config logistic/vgg16 --workdir runs/oslsm_logistic_fold0 \
     --config.dataset=pascal_5i/fold0 --config.init=workdir:runs/base_fold0
 
 The strength is to be chosen on the training classes of each fold (the paper does not give its own):
-python -m fss_jax.studies.regularization --config fss_jax/configs/oslsm_logistic.py \
+python -m fss_jax.strength --config logistic/vgg16 \
     --config.dataset=pascal_5i/fold0 --config.init=workdir:runs/base_fold0
 """
 
 from ml_collections import ConfigDict
 
-from fss_jax.configs import oslsm_nearest
+from fss_jax.configs import base
 
 
 def get_config() -> ConfigDict:
-    c = oslsm_nearest.get_config()
+    c = base.get_config()
+
+    c.dataset = "pascal_5i/fold0"
+    c.canvas = 500  # no PASCAL image is larger
+    c.shots = 1
+    c.queries = 1
+    c.rule = "class_uniform"  # both images of a record are trained on
+    c.support_size = 500
+    c.query_size = 500  # queries at their own size
+    c.void = "background"
+
     c.method = "logistic"
-    c.model.strength = 1.0
+    c.model = ConfigDict(
+        {
+            "geometry": "paper",
+            "preprocessing": "caffe",
+            "strength": 1.0,
+        }
+    )
+    c.init_skip = "score"  # ImageNet's classes
+
+    c.steps = 20000
+    c.batch = 10  # iter_size
+    c.loss = "mean"
+    c.optimizer = "sgd"
+    c.lr = 2.5e-05
+    c.schedule = "constant"
+    c.weight_decay = 0.0005  # weights only
+    c.lr_multipliers = ((".*/bias", 2.0),)
+    c.steps_per_dispatch = 10
+
+    c.val_protocol = "oslsm_release"
+    c.eval_every = 5000
+    c.log_every = 100
+    c.protocol = "oslsm_release"
+    c.eval_batch = 1
     return c

@@ -1,6 +1,6 @@
 """OSLSM on FSS-1000, a row of that paper's Table 3 (70.29 with one shot, 73.02 with five).
 
-python train.py --config fss_jax/configs/fss1000_oslsm.py --workdir runs/fss1000_oslsm \
+python train.py --config oslsm/fss1000 --workdir runs/fss1000_oslsm \
     --config.init=caffe:vgg16:VGG_ILSVRC_16_layers.caffemodel
 
 Trained with one shot as OSLSM is; five are the union of five answers: evaluate.py --shots 5. The
@@ -10,15 +10,48 @@ in full.
 
 from ml_collections import ConfigDict
 
-from fss_jax.configs import oslsm_release
+from fss_jax.configs import base
 
 
 def get_config() -> ConfigDict:
-    c = oslsm_release.get_config()
+    c = base.get_config()
+
     c.dataset = "fss_1000/standard"
-    c.canvas = c.query_size = 224
+    c.canvas = 224  # no PASCAL image is larger
+    c.shots = 1
+    c.queries = 1
     c.rule = "class_uniform"
-    c.min_lattice_hits = 0
-    c.val_protocol = c.protocol = "fss1000_paper"
+    c.support_size = 224
+    c.query_size = 224  # queries at their own size
+    c.void = "background"
+
+    c.method = "oslsm"
+    c.model = ConfigDict(
+        {
+            "geometry": "release",
+            "hash_form": "separate",
+            "preprocessing": "caffe",
+        }
+    )
+
+    c.steps = 60000
+    c.batch = 10  # iter_size
+    c.loss = "sum"
+    c.optimizer = "sgd"
+    c.lr = 1e-10
+    c.schedule = "constant"
+    c.weight_decay = 0.0005  # weights only
+    c.lr_multipliers = (
+        ("conditioning/.*/kernel", 0.1),
+        ("conditioning/.*/bias", 0.2),
+        ("segmentation/.*/bias", 2.0),
+    )
+    c.steps_per_dispatch = 10
+
+    c.val_protocol = "fss1000_paper"
     c.val_episodes = 240
+    c.eval_every = 5000
+    c.log_every = 100
+    c.protocol = "fss1000_paper"
+    c.eval_batch = 8
     return c

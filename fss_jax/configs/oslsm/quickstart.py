@@ -1,6 +1,6 @@
 """A small OSLSM on the embedded glyphs: minutes on two CPU cores (`make quickstart`).
 
-python train.py --config fss_jax/configs/quickstart.py --workdir runs/quickstart
+python train.py --config oslsm/quickstart --workdir runs/quickstart
 """
 
 from ml_collections import ConfigDict
@@ -10,23 +10,42 @@ from fss_jax.configs import base
 
 def get_config() -> ConfigDict:
     c = base.get_config()
+
+    c.dataset = "fss_glyphs/tiny"
+    c.canvas = 64
+    c.shots = 1
+    c.queries = 1
+    c.rule = "class_uniform"
+    c.support_size = 64
+    c.query_size = 64
+    c.void = "background"
+
+    c.method = "oslsm"
     c.model = ConfigDict(
         {
             "blocks": ((1, 16), (1, 64), (1, 128), (1, 128), (1, 256)),
-            "hidden": 256,
-            "fc6_size": 1,
-            "num_outputs": 256,
-            "norm": "batch",
-            "geometry": "dilated4",
-            "logit_scale": "sqrt",
-            "preprocessing": "centered",
             "dropout": 0.0,
+            "fc6_size": 1,
+            "geometry": "dilated4",
+            "hidden": 256,
+            "logit_scale": "sqrt",
+            "norm": "batch",
+            "num_outputs": 256,
+            "preprocessing": "centered",
         }
     )
+
     c.steps = 1000
     c.batch = 32
-    c.steps_per_dispatch = 1  # a CPU gains nothing from more, and compiles each
+    c.loss = "mean"
     c.foreground_weight = 3.0
-    c.lr, c.schedule, c.warmup, c.clip = 1.2e-3, "cosine", 100, 1.0
+    c.optimizer = "adam"
+    c.lr = 0.0012
+    c.schedule = "cosine"
+    c.warmup = 100
+    c.clip = 1.0
+    c.steps_per_dispatch = 1  # a CPU gains nothing from more, and compiles each
+
     c.eval_every = 500
+    c.protocol = "uniform"
     return c

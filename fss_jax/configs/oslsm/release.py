@@ -1,6 +1,6 @@
 """OSLSM as its released code trains it (protocols.md A.9).
 
-python train.py --config fss_jax/configs/oslsm_release.py --workdir runs/oslsm_fold0 \
+python train.py --config oslsm/release --workdir runs/oslsm_fold0 \
     --config.dataset=pascal_5i/fold0 --config.init=caffe:vgg16:VGG_ILSVRC_16_layers.caffemodel
 
 One step is one Caffe iteration: the mean of 10 episodes' gradients of pixel sums. On a device that 10
@@ -15,26 +15,43 @@ from fss_jax.configs import base
 
 def get_config() -> ConfigDict:
     c = base.get_config()
+
     c.dataset = "pascal_5i/fold0"
     c.canvas = 500  # no PASCAL image is larger
+    c.shots = 1
+    c.queries = 1
+    c.rule = "shuffled_items"
     c.support_size = 224
     c.query_size = 0  # queries at their own size
-    c.rule = "shuffled_items"
+    c.void = "background"
     c.min_lattice_hits = 3
-    c.model = ConfigDict({"geometry": "release", "hash_form": "separate", "preprocessing": "caffe"})
-    c.steps = 60_000
-    c.steps_per_dispatch = 10
+
+    c.method = "oslsm"
+    c.model = ConfigDict(
+        {
+            "geometry": "release",
+            "hash_form": "separate",
+            "preprocessing": "caffe",
+        }
+    )
+
+    c.steps = 60000
     c.batch = 10  # iter_size
     c.loss = "sum"
-    c.optimizer, c.momentum, c.lr = "sgd", 0.99, 1e-10
-    c.weight_decay = 5e-4  # weights only
+    c.optimizer = "sgd"
+    c.lr = 1e-10
+    c.schedule = "constant"
+    c.weight_decay = 0.0005  # weights only
     c.lr_multipliers = (
         ("conditioning/.*/kernel", 0.1),
         ("conditioning/.*/bias", 0.2),
         ("segmentation/.*/bias", 2.0),
     )
-    c.val_protocol = c.protocol = "oslsm_release"
-    c.eval_every = 5_000
+    c.steps_per_dispatch = 10
+
+    c.val_protocol = "oslsm_release"
+    c.eval_every = 5000
     c.log_every = 100
+    c.protocol = "oslsm_release"
     c.eval_batch = 8
     return c

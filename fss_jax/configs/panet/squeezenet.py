@@ -1,20 +1,52 @@
 """PANet on SqueezeNet: ImageNet's features and nearly nothing to learn, for a CPU.
 
-python train.py --config fss_jax/configs/pascal_squeezenet_panet.py --workdir runs/panet_squeezenet \
+python train.py --config panet/squeezenet --workdir runs/panet_squeezenet \
     --config.dataset=pascal_5i/fold1_trainaug --config.init=torchvision:squeezenet1_0
 """
 
 from ml_collections import ConfigDict
 
-from fss_jax.configs import pascal_squeezenet
+from fss_jax.configs import base
 
 
 def get_config() -> ConfigDict:
-    c = pascal_squeezenet.get_config()
+    c = base.get_config()
+
+    c.dataset = "pascal_5i/fold1_trainaug"
+    c.canvas = 500  # no PASCAL image is larger
+    c.shots = 1
+    c.queries = 1
+    c.rule = "shuffled_items"
+    c.support_size = 224
+    c.query_size = 224
+    c.void = "background"
+    c.min_lattice_hits = 3
+    c.drop_rare_classes = True  # of a subset of PASCAL
+
     c.method = "panet"
-    c.support_size = c.query_size
     c.model = ConfigDict(
-        {"backbone": "squeezenet1_0", "align": 1.0, "preprocessing": "torchvision"}
+        {
+            "align": 1.0,
+            "backbone": "squeezenet1_0",
+            "preprocessing": "torchvision",
+        }
     )
     c.init_skip = "conv10"
+
+    c.steps = 160
+    c.batch = 16
+    c.loss = "mean"
+    c.foreground_weight = 3.0  # else 300 steps end in empty masks
+    c.optimizer = "adam"
+    c.lr = 0.0003
+    c.schedule = "cosine"
+    c.warmup = 30
+    c.clip = 1.0
+    c.steps_per_dispatch = 1
+
+    c.val_protocol = "oslsm_release"
+    c.eval_every = 80
+    c.log_every = 10
+    c.protocol = "oslsm_release"
+    c.eval_batch = 8
     return c

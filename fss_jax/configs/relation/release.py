@@ -1,7 +1,7 @@
 """FSS-1000's baseline as its released code trains it (protocols.md B.1, B.2): VGG-16, MSE, 5 shots.
 
 python -m data_builders.prepare fss_1000
-python train.py --config fss_jax/configs/fss1000_release.py --workdir runs/fss1000_release
+python train.py --config relation/release --workdir runs/fss1000_release
 
 Fewer or more shots: --config.shots=1, or --config.shots=7 --config.queries=3 (a class has ten
 images). The form sums over shots, so that each number of shots is a model of its own.
@@ -22,30 +22,42 @@ from fss_jax.configs import base
 
 def get_config() -> ConfigDict:
     c = base.get_config()
+
     c.dataset = "fss_1000/standard"
-    c.canvas = c.support_size = c.query_size = 224
-    c.shots, c.queries = 5, 5
+    c.canvas = 224
+    c.shots = 5
+    c.queries = 5
     c.rule = "class_uniform"
+    c.support_size = 224
+    c.query_size = 224
+    c.void = "background"
+
     c.method = "relation"
     c.model = ConfigDict(
         {
             "backbone": "vgg16",
-            "form": "release",
             "batch_norm": "episode",  # of each episode, at test too
+            "form": "release",
             "momentum": 0.0,
             "preprocessing": "unit",
         }
     )
-    c.loss = "mse"
+
+    c.steps = 800000
     c.batch = 1
-    c.steps = 800_000
-    c.optimizer, c.lr = "adam", 1e-3
-    c.schedule, c.halve_every = "halving", 80_000
-    c.clip, c.clip_groups = 0.5, ("encoder/.*",)  # encoder and the rest apart
+    c.loss = "mse"
+    c.optimizer = "adam"
+    c.lr = 0.001
+    c.schedule = "halving"
+    c.halve_every = 80000
+    c.clip = 0.5  # encoder and the rest apart
+    c.clip_groups = ("encoder/.*",)
     c.steps_per_dispatch = 10
-    c.val_protocol = c.protocol = "fss1000_paper"
+
+    c.val_protocol = "fss1000_paper"
     c.val_episodes = 240
-    c.eval_every = 10_000
+    c.eval_every = 10000
     c.log_every = 100
+    c.protocol = "fss1000_paper"
     c.eval_batch = 8
     return c

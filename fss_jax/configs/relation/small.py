@@ -1,6 +1,6 @@
 """The relation network at a size for two CPU cores: 1/8 of the width, on the glyphs at 64 pixels.
 
-python train.py --config fss_jax/configs/relation_small.py --workdir runs/relation_small
+python train.py --config relation/small --workdir runs/relation_small
 
 Variants: --config.model.form=paper, --config.loss=mse, --config.shots=1, and the glyphs at FSS-1000's
 own size: --config.dataset=fss_glyphs/full --config.canvas=224 --config.support_size=224
@@ -15,16 +15,50 @@ At 64 pixels the deepest map is 2x2, so a query batch of one leaves its BatchNor
 
 from ml_collections import ConfigDict
 
-from fss_jax.configs import fss1000_release
+from fss_jax.configs import base
 
 
 def get_config() -> ConfigDict:
-    c = fss1000_release.get_config()
+    c = base.get_config()
+
     c.dataset = "fss_glyphs/tiny"
-    c.canvas = c.support_size = c.query_size = 64
-    c.model.width = 0.125
-    c.loss, c.foreground_weight = "mean", 3.0  # else a few hundred steps end in empty masks
-    c.batch, c.steps_per_dispatch = 8, 1  # a CPU gains nothing from several steps a dispatch
-    c.steps, c.warmup, c.schedule = 2000, 100, "cosine"
-    c.eval_every, c.log_every = 500, 50
+    c.canvas = 64
+    c.shots = 5
+    c.queries = 5
+    c.rule = "class_uniform"
+    c.support_size = 64
+    c.query_size = 64
+    c.void = "background"
+
+    c.method = "relation"
+    c.model = ConfigDict(
+        {
+            "backbone": "vgg16",
+            "batch_norm": "episode",  # of each episode, at test too
+            "form": "release",
+            "momentum": 0.0,
+            "preprocessing": "unit",
+            "width": 0.125,
+        }
+    )
+
+    c.steps = 2000
+    c.batch = 8  # a CPU gains nothing from several steps a dispatch
+    c.loss = "mean"  # else a few hundred steps end in empty masks
+    c.foreground_weight = 3.0
+    c.optimizer = "adam"
+    c.lr = 0.001
+    c.schedule = "cosine"
+    c.warmup = 100
+    c.halve_every = 80000
+    c.clip = 0.5  # encoder and the rest apart
+    c.clip_groups = ("encoder/.*",)
+    c.steps_per_dispatch = 1
+
+    c.val_protocol = "fss1000_paper"
+    c.val_episodes = 240
+    c.eval_every = 500
+    c.log_every = 50
+    c.protocol = "fss1000_paper"
+    c.eval_batch = 8
     return c

@@ -1,23 +1,55 @@
 """Siamese matching of cells on SqueezeNet.
 
-python train.py --config fss_jax/configs/pascal_squeezenet_siamese.py --workdir runs/siamese_squeezenet \
+python train.py --config siamese/squeezenet --workdir runs/siamese_squeezenet \
     --config.dataset=pascal_5i/fold1_trainaug --config.init=torchvision:squeezenet1_0
 """
 
 from ml_collections import ConfigDict
 
-from fss_jax.configs import pascal_squeezenet
+from fss_jax.configs import base
 
 
 def get_config() -> ConfigDict:
-    c = pascal_squeezenet.get_config()
+    c = base.get_config()
+
+    c.dataset = "pascal_5i/fold1_trainaug"
+    c.canvas = 500  # no PASCAL image is larger
+    c.shots = 1
+    c.queries = 1
+    c.rule = "shuffled_items"
+    c.support_size = 160  # pairs of cells grow with the fourth power
+    c.query_size = 160
+    c.void = "background"
+    c.min_lattice_hits = 3
+    c.drop_rare_classes = True  # of a subset of PASCAL
+
     c.method = "siamese"
-    c.support_size = c.query_size = 160  # pairs of cells grow with the fourth power
-    del c.model.logit_scale
+    c.model = ConfigDict(
+        {
+            "backbone": "squeezenet1_0",
+            "dropout": 0.0,
+            "geometry": "squeezenet",
+            "hidden": 512,
+            "preprocessing": "torchvision",
+        }
+    )
     c.init_skip = "conv10"
+
+    c.steps = 160
+    c.batch = 8
     c.loss = "pairs"
-    c.batch, c.steps = 8, 160
-    # 512 weights of -1/512 and a bias as large as features differ: at one rate for all leaves the
-    # weights lost their sign, or the features shrank, within the warm-up.
+    c.foreground_weight = 3.0  # else 300 steps end in empty masks
+    c.optimizer = "adam"
+    c.lr = 0.0003
+    c.schedule = "cosine"
+    c.warmup = 30
+    c.clip = 1.0
     c.lr_multipliers = (("features/.*", 0.03), ("kernel", 0.02), ("bias", 200.0))
+    c.steps_per_dispatch = 1
+
+    c.val_protocol = "oslsm_release"
+    c.eval_every = 80
+    c.log_every = 10
+    c.protocol = "oslsm_release"
+    c.eval_batch = 8
     return c

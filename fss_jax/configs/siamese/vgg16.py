@@ -1,6 +1,6 @@
 """Siamese dense matching with a learned L1 similarity (OSLSM 5.1 and supplement B).
 
-python train.py --config fss_jax/configs/oslsm_siamese.py --workdir runs/siamese_fold0 \
+python train.py --config siamese/vgg16 --workdir runs/siamese_fold0 \
     --config.dataset=pascal_5i/fold0 --config.init=caffe:vgg16:VGG_ILSVRC_16_layers.caffemodel
 python evaluate.py --workdir runs/siamese_fold0
 
@@ -10,16 +10,43 @@ gives none. Not trained here in full.
 
 from ml_collections import ConfigDict
 
-from fss_jax.configs import oslsm_release
+from fss_jax.configs import base
 
 
 def get_config() -> ConfigDict:
-    c = oslsm_release.get_config()
+    c = base.get_config()
+
+    c.dataset = "pascal_5i/fold0"
+    c.canvas = 500  # no PASCAL image is larger
+    c.shots = 1
+    c.queries = 1
+    c.rule = "shuffled_items"
+    c.support_size = 500
+    c.query_size = 500  # queries at their own size
+    c.void = "background"
+    c.min_lattice_hits = 3
+
     c.method = "siamese"
-    c.support_size = c.query_size = 500
-    c.model = ConfigDict({"geometry": "paper", "preprocessing": "caffe"})
+    c.model = ConfigDict(
+        {
+            "geometry": "paper",
+            "preprocessing": "caffe",
+        }
+    )
     c.init_skip = "fc8"  # ImageNet's classes
+
+    c.steps = 60000
+    c.batch = 10  # iter_size
     c.loss = "pairs"
-    c.lr, c.weight_decay, c.lr_multipliers = 1e-5, 5e-4, ()
+    c.optimizer = "sgd"
+    c.lr = 1e-05
+    c.schedule = "constant"
+    c.weight_decay = 0.0005  # weights only
+    c.steps_per_dispatch = 10
+
+    c.val_protocol = "oslsm_release"
+    c.eval_every = 5000
+    c.log_every = 100
+    c.protocol = "oslsm_release"
     c.eval_batch = 1
     return c

@@ -1,7 +1,7 @@
 """The small model that comes with the package, so that labelling works right after the install.
 
 `config.json`, `weights.npz` (half precision) and `calibration.json` lie beside this file. They were
-trained only on pictures that the project renders (fss_jax/configs/general.py). What writes them:
+trained only on pictures that the project renders (oslsm/general). What writes them:
 
 python -m fss_jax.labelling.shipped --workdir runs/general
 """
