@@ -163,16 +163,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--query_size", type=int, help="pixels; default: what the config scores at")
     arguments = parser.parse_args(argv)
     try:
-        folder = checkpoints.checkpoint_folder(arguments.workdir, arguments.checkpoint)
-        config, meta = checkpoints.load_meta(folder)
-        sizes = protocols.get(config.protocol).view(config)
+        found = checkpoints.load(arguments.workdir, arguments.checkpoint)
+        sizes = protocols.get(found.config.protocol).view(found.config)
         write(
             arguments.out,
-            methods.build_from(config),
-            checkpoints.load_variables(folder),
+            methods.build_from(found.config),
+            found.variables,
             support_size=sizes.support_size,
             query_size=arguments.query_size or sizes.query_size,
-            about={"checkpoint": str(folder), **meta},
+            about={"checkpoint": str(found.folder), **found.meta},
         )
     except (ValueError, OSError) as error:
         messages.fail(error)

@@ -178,16 +178,15 @@ class Segmenter:
         Raises:
           FileNotFoundError: the workdir holds no such checkpoint.
         """
-        folder = checkpoints.checkpoint_folder(workdir, checkpoint)
-        config, _ = checkpoints.load_meta(folder)
-        view = protocols.get(config.protocol).view(config)
+        found = checkpoints.load(workdir, checkpoint)
+        view = protocols.get(found.config.protocol).view(found.config)
         return cls(
-            methods.build_from(config),
-            checkpoints.load_variables(folder),
+            methods.build_from(found.config),
+            found.variables,
             view,
             batch=batch,
             tile=tile,
-            calibration=calibration.load(Path(workdir) / calibration.FILE, int(folder.name)),
+            calibration=calibration.load(Path(workdir) / calibration.FILE, found.step),
         )
 
     @classmethod

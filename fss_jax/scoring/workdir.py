@@ -108,9 +108,8 @@ def open_run(
             raise ValueError("--config without --config.init names no weights to score; set both")
         step = 0
     else:
-        folder = checkpoints.checkpoint_folder(workdir, checkpoint)
-        config, _ = checkpoints.load_meta(folder)
-        variables, step = checkpoints.load_variables(folder), int(folder.name)
+        found = checkpoints.load(workdir, checkpoint)
+        config, variables, step = found.config, found.variables, found.step
     methods.check_annotation(config.method, annotation)
     config.canvas = canvas or config.canvas
     config.drop_rare_classes = config.drop_rare_classes or drop_rare_classes

@@ -29,8 +29,8 @@ from fss_jax.data.datasets import Split
 from fss_jax.data.imaging import VOID
 from fss_jax.data.view import fill_color
 from fss_jax.methods.backbones.fcn_classifier import BaseNetwork
-from fss_jax.runtime import files, messages
-from fss_jax.runtime.checkpoints import TrainState, checkpoint_folder, load_meta, load_variables
+from fss_jax.runtime import checkpoints, files, messages
+from fss_jax.runtime.checkpoints import TrainState
 from fss_jax.runtime.devices import AXIS, first
 from fss_jax.scoring.semantic import (
     MOST_CLASSES,
@@ -197,17 +197,17 @@ def learner_of(config: ConfigDict) -> loop.Learner:
 def train(config: ConfigDict, workdir: str | Path, device_count: int = 0) -> dict:
     """Trains or resumes, then scores the best checkpoint; returns what the result file holds."""
     loop.train(config, workdir, device_count, LEARNER)
-    folder = checkpoint_folder(workdir)
-    stored, _ = load_meta(folder)
+    found = checkpoints.load(workdir)
+    stored = found.config
     stored.data_dir = config.data_dir
     validation = ClassValidation(build(stored), stored, [])
-    scores = validation.scores(load_variables(folder))
+    scores = validation.scores(found.variables)
     result = {
         "method": "base",
         "dataset": stored.dataset,
         "split": stored.val_split,
         "images": len(validation.bank.sizes),
-        "checkpoint_step": int(folder.name),
+        "checkpoint_step": found.step,
         "init": stored.init,
         "pixel_accuracy": scores.pixel_accuracy,
         "miou": scores.miou,

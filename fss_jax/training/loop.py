@@ -271,7 +271,7 @@ def train(
     # weights), 3. from scratch. Preprocessing belongs to the weights and comes with them.
     resuming, unlogged = bool(checkpoints.finished_steps(workdir)), []
     if resuming:
-        folder = checkpoints.checkpoint_folder(workdir, "latest")
+        folder = checkpoints.newest_whole(workdir)
         stored, known = checkpoints.load_meta(folder)
         checks.check_continues(config, first_records, stored, known["first_records_sha256"], folder)
         config.model.preprocessing = stored.model.preprocessing
@@ -296,6 +296,8 @@ def train(
     steps = make_train_step(model, optimizer, config, learner.loss)
     _check_memory(steps, state, split, config, plan, resident)
 
+    if resuming:
+        checkpoints.set_aside(workdir, folder)
     with checkpoints.Checkpoints(workdir) as store, _stop_on_sigterm() as stopping:
         miou = -1.0
         if resuming:

@@ -13,8 +13,8 @@ def load(path: Path) -> Imported:
 
     Raises:
       FileNotFoundError: no checkpoint there.
+      checkpoints.Damaged: none that is as it was saved.
     """
-    folder = checkpoints.checkpoint_folder(path)
-    config, _ = checkpoints.load_meta(folder)
-    leaves = traverse_util.flatten_dict(checkpoints.load_variables(folder), sep="/")
-    return Imported(leaves, config.model.preprocessing)
+    found = checkpoints.load(path)
+    leaves = traverse_util.flatten_dict(found.variables, sep="/")
+    return Imported(leaves, found.config.model.preprocessing)

@@ -17,16 +17,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=shipped.FOLDER, help="default: the package")
     arguments = parser.parse_args(argv)
     try:
-        folder = checkpoints.checkpoint_folder(arguments.workdir)
-        config, _ = checkpoints.load_meta(folder)
-        known = calibration.load(arguments.workdir / calibration.FILE, int(folder.name))
+        found = checkpoints.load(arguments.workdir)
+        config = found.config
+        known = calibration.load(arguments.workdir / calibration.FILE, found.step)
         if known is None:
             raise ValueError(
-                f"{arguments.workdir} has no calibration of step {folder.name}: run "
+                f"{arguments.workdir} has no calibration of step {found.step}: run "
                 f"python -m fss_jax.studies.calibrate --workdir {arguments.workdir}"
             )
         config.data_dir = "data"  # not of the machine that trained it
-        shipped.save(arguments.out, config, checkpoints.load_variables(folder))
+        shipped.save(arguments.out, config, found.variables)
         files.write_json(arguments.out / calibration.FILE, known.to_json())
         size = sum(path.stat().st_size for path in arguments.out.glob("*.*"))
         print(json.dumps({"step": known.step, "bytes": size}))
