@@ -7,7 +7,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import flax.linen as nn
@@ -24,7 +24,7 @@ from fss_jax.data import datasets, feed
 from fss_jax.data.records import EpisodeSampler, records_sha256
 from fss_jax.data.view import View, fill_color
 from fss_jax.reports import curve
-from fss_jax.runtime import checkpoints, memory
+from fss_jax.runtime import checkpoints, locks, memory
 from fss_jax.runtime.checkpoints import TrainState
 from fss_jax.runtime.devices import AXIS, first, is_lead, local_devices, of_all_processes, replicate
 from fss_jax.scoring import evaluation, metrics, protocols
@@ -251,9 +251,14 @@ def train(
     """Trains or resumes the run of a workdir; returns the last validation mIoU.
 
     Raises:
-      ValueError, FileNotFoundError: settings, data or checkpoints that do not fit; one line each.
+      ValueError, FileNotFoundError: settings, data or checkpoints that do not fit, or another
+        training in the workdir; one line each.
     """
-    workdir = Path(workdir)
+    with locks.alone(Path(workdir)) if is_lead() else nullcontext():
+        return _train(config, Path(workdir), device_count, learner)
+
+
+def _train(config: ConfigDict, workdir: Path, device_count: int, learner: Learner) -> float:
     devices = local_devices(device_count)
     checks.check(config, len(devices) * jax.process_count())
 

@@ -17,7 +17,7 @@ META = {"config": {"method": "oslsm", "model": {"preprocessing": "unit"}}, "note
 
 
 def state(step, width=1000, seed=0):
-    """One of every kind of leaf that a run has; the kernels are too long to lie in a file with a checksum."""
+    """One of every kind of leaf that a run has; kernels too long for a file with a checksum."""
     rng = np.random.default_rng((seed, step))
     kernel = rng.normal(size=(2, width)).astype(np.float32)
     params = {"net": {"fc": {"kernel": kernel, "bias": np.zeros(width, np.float32)}}}

@@ -19,7 +19,7 @@ from fss_jax import methods
 from fss_jax.data import bank as banks
 from fss_jax.data import datasets, feed
 from fss_jax.data.records import EpisodeSampler
-from fss_jax.runtime import checkpoints
+from fss_jax.runtime import checkpoints, locks
 from fss_jax.runtime.checkpoints import TrainState
 from fss_jax.runtime.devices import AXIS, replicate
 from fss_jax.training import journal, loop
@@ -354,3 +354,10 @@ def test_a_bad_setting_is_told_in_a_line_and_nothing_is_written(toy_data, tmp_pa
         run(toy_data, workdir, 4, **changes)
     assert said in str(error.value) and "\n" not in str(error.value)
     assert not workdir.exists()
+
+
+def test_a_second_training_in_the_workdir_is_refused_and_leaves_it_alone(toy_data, trained):
+    before = {p: p.stat().st_mtime_ns for p in trained.rglob("*") if p.is_file()}
+    with locks.alone(trained), pytest.raises(ValueError, match="is being trained in by process"):
+        run(toy_data, trained, steps=16)
+    assert {p: p.stat().st_mtime_ns for p in trained.rglob("*") if p.is_file()} == before
