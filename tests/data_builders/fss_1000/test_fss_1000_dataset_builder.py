@@ -8,6 +8,7 @@ import requests
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from data_builders.fss_1000 import class_lists
 from data_builders.fss_1000.class_lists import SUPER_CATEGORIES, URLS, super_categories
 from data_builders.fss_1000.fss_1000_dataset_builder import ARCHIVE_URL, Builder, Config
 
@@ -304,7 +305,7 @@ def test_published_lists_come_by_download_and_random_ones_keep_the_test_classes(
 def test_every_class_has_one_of_the_twelve_super_categories():
     table = super_categories()
     assert len(table) == 1000 and set(table.values()) == set(SUPER_CATEGORIES)
-    lines = Path(__file__).with_name("super_categories.csv").read_text().splitlines()
+    lines = Path(class_lists.__file__).with_name("super_categories.csv").read_text().splitlines()
     assert len(lines) == 1001 and lines[1:] == sorted(lines[1:])
 
 

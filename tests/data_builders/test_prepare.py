@@ -112,8 +112,8 @@ def test_options_name_the_config():
 def test_builder_folders_are_complete(name):
     folder = Path(prepare.__file__).parent / name
     wanted = {"__init__.py", "README.md", "CITATIONS.bib", "TAGS.txt", "checksums.tsv"}
-    wanted.add(f"{name}_dataset_builder_test.py")
     assert wanted <= {path.name for path in folder.iterdir()}
+    assert (Path(__file__).parent / name / f"test_{name}_dataset_builder.py").is_file()
     assert prepare.builder_class(name).name == name
 
 
