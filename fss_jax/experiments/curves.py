@@ -102,7 +102,7 @@ class LearningCurves:
         axis.spines[["top", "right"]].set_visible(False)
         axis.legend(frameon=False)
         with files.atomic(path) as temporary:
-            figure.savefig(temporary, dpi=120)
+            figure.savefig(temporary, format="png", dpi=120)
         plt.close(figure)
 
     def _table(self, name: str, scores: dict, levels: dict) -> str:

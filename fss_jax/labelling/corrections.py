@@ -178,9 +178,10 @@ def refine(
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["image", "entropy", "disagreement"])
     rows.writerows([open_names[i], *(f"{value:.4f}" for value in values[i])] for i in order)
-    manifest.begin([table])
-    files.write_text(table, text.getvalue())
-    manifest.finish([table])
+    with manifest.writing():
+        manifest.begin([table])
+        files.write_text(table, text.getvalue())
+        manifest.finish([table])
     if order:
         lines.append("correct next: " + ", ".join(open_names[i] for i in order[:NEXT]))
     return lines

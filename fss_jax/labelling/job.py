@@ -15,7 +15,7 @@ from fss_jax.labelling.labels import FORMATS, Labels, read_small
 from fss_jax.labelling.manifest import Manifest
 from fss_jax.labelling.segmenter import TILE, Segmenter
 from fss_jax.labelling.supports import Supports
-from fss_jax.runtime import messages
+from fss_jax.runtime import files, messages
 
 
 def find_images(folder: Path, without: Sequence[Path] = ()) -> list[str]:
@@ -69,6 +69,8 @@ def label(
     if not overwrite:
         outputs = (path for name in todo for path in labels.outputs(name))
         manifest.require_ours([*outputs, *labels.summaries()])
+    else:
+        labels.may_replace(todo)
     manifest.start(settings)
     run(segmenter, labels, todo, progress=progress)
     labels.summarize()
@@ -155,7 +157,8 @@ def parser(prog: str, description: str | None) -> argparse.ArgumentParser:
 def open_job(arguments: argparse.Namespace) -> tuple[Segmenter, Labels, Supports]:
     """The model, the output folder and the supports (not yet shown to the model) of a command."""
     shown = supports.read(arguments.support)
-    mask_files = [path for _, files in shown.values() for path in files if isinstance(path, Path)]
+    mask_files = [path for _, some in shown.values() for path in some if isinstance(path, Path)]
+    files.clean(arguments.out)
     names = find_images(arguments.images, [arguments.out, *mask_files])
     labels = Labels(
         Manifest(arguments.out),

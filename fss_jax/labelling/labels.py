@@ -1,11 +1,12 @@
 """The folder that `python -m fss_jax.commands.label` fills: masks, overlays, and summaries of both."""
 
 import collections
+import contextlib
 import csv
 import io
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 from data_builders import masks
 from fss_jax.labelling import annotations, gallery, pictures
+from fss_jax.labelling import manifest as manifests
 from fss_jax.labelling.annotations import ImageMasks
 from fss_jax.labelling.manifest import Manifest
 from fss_jax.labelling.segmenter import Prediction
@@ -61,6 +63,7 @@ class Labels:
         self.manifest, self.out, self.images = manifest, manifest.folder, images
         self.names, self.classes = tuple(names), tuple(classes)
         self.coco, self.labelme = coco, labelme
+        self._replaceable: dict[Path, str] = {}
         self.expected_iou: Callable[[str, float], float | None] = lambda name, confidence: None
         # x.jpg and x.png would share a mask x.png: then all of the name is kept.
         stems = collections.Counter(str(Path(name).with_suffix("")).lower() for name in names)
@@ -106,23 +109,61 @@ class Labels:
             return True
         return bool(entry and "error" not in entry and all(p.exists() for p in self.outputs(name)))
 
-    def write(self, name: str, found: Prediction, small: np.ndarray) -> None:
-        """Writes an image's masks and its overlay.
+    def may_replace(self, names: Iterable[str]) -> None:
+        """Lets `write` overwrite what is not ours now; what is changed from here on, it leaves."""
+        for path in itertools.chain.from_iterable(map(self.outputs, names)):
+            if not self.manifest.ours(path):
+                self._replaceable[path] = manifests.sha256(path)
+
+    def _may_write(self, path: Path) -> bool:
+        if self.manifest.ours(path):
+            return True
+        return path in self._replaceable and self._replaceable[path] == manifests.sha256(path)
+
+    def write(self, name: str, found: Prediction, small: np.ndarray) -> bool:
+        """Writes an image's masks and its overlay, unless a person made a mask of it in the meantime.
 
         Args:
           small: the image, uint8 RGB, as large as the overlay shall be.
+
+        Returns:
+          Whether it did; else `summarize` counts the person's mask.
         """
-        paths = self.outputs(name)
-        self.manifest.begin(paths)
-        for path, class_name in zip(paths, self.classes, strict=False):
-            with files.atomic(path) as temporary:
+        paths = self.outputs(name)[:-1]
+        with contextlib.ExitStack() as stack:
+            temporaries = [stack.enter_context(files.replacement(path)) for path in paths]
+            for temporary, class_name in zip(temporaries, self.classes, strict=True):
                 mask = found.masks[class_name].astype(np.uint8) * 255
                 Image.fromarray(mask).save(temporary, "PNG")
-        self._overlay(name, found.masks, small)
-        entry = _entry(found.masks)
-        for class_name, values in entry["classes"].items():
-            values["confidence"] = round(found.confidence(class_name), 4)
-        self.manifest.finish(paths, name, entry)
+            digests = [manifests.sha256(temporary) for temporary in temporaries]
+            stack.enter_context(self.manifest.writing())
+            self.manifest.begin(dict(zip(paths, digests, strict=True)))
+            # As late as can be: a person may have saved a mask while this one was predicted.
+            kept = not all(map(self._may_write, paths))
+            for path, temporary in zip(paths, temporaries, strict=True):
+                if not (kept and path.exists()):
+                    files.put(temporary, path)
+            if kept:
+                return False
+            written = dict(zip(paths, digests, strict=True))
+            overlay = self.overlay_path(name)
+            if self._may_write(overlay):
+                self.manifest.begin([overlay])
+                self._overlay(name, found.masks, small)
+                written[overlay] = manifests.sha256(overlay)
+            entry = _entry(found.masks)
+            for class_name, values in entry["classes"].items():
+                values["confidence"] = round(found.confidence(class_name), 4)
+            self.manifest.finish(written, name, entry)
+        return True
+
+    def correct(self, name: str, class_name: str, mask: np.ndarray) -> None:
+        """Replaces a mask, bool [H, W], by a person's, which no later prediction changes."""
+        with self.manifest.writing():
+            path = self.mask_path(name, class_name)
+            with files.atomic(path) as temporary:
+                Image.fromarray(mask).save(temporary, "PNG")
+            self.summarize()
 
     def _overlay(self, name: str, found: dict[str, np.ndarray], small: np.ndarray) -> None:
         for mask, color in zip(found.values(), itertools.cycle(COLORS), strict=False):
@@ -133,7 +174,9 @@ class Labels:
 
     def fail(self, name: str, error: Exception) -> None:
         """Notes that an image cannot be read."""
-        self.manifest.finish([], name, {"error": " ".join(str(error).split())})
+        with self.manifest.writing():
+            if not self.corrected(name):
+                self.manifest.finish([], name, {"error": " ".join(str(error).split())})
 
     def ranked(self) -> list[tuple[str, dict]]:
         """Names and entries: broken images, then the least confident first."""
@@ -153,6 +196,10 @@ class Labels:
 
         Masks that a person corrected count with confidence 1, and their overlays are drawn again.
         """
+        with self.manifest.writing():
+            self._summarize()
+
+    def _summarize(self) -> None:
         paths = self.summaries()
         self.manifest.begin(paths)
         for name in filter(self.corrected, self.names):

@@ -41,6 +41,7 @@ class Workbench:
 
     def __init__(self, segmenter: Segmenter, folder: Path):
         self.segmenter, self.folder = segmenter, folder
+        files.clean(folder)
         for path in (self._support / "image", self._support / "label", self._images):
             path.mkdir(parents=True, exist_ok=True)
 
@@ -91,10 +92,10 @@ class Workbench:
             for path in pairs.pictures(self._support / kind):
                 path.unlink()
 
-    def add_images(self, files: Sequence[Path]) -> list[str]:
+    def add_images(self, uploads: Sequence[Path]) -> list[str]:
         """Takes up picture files; returns what is wrong with those that were refused, a line each."""
         refused = []
-        for file in files:
+        for file in uploads:
             name = re.sub(r"[^\w.-]+", "_", file.name).lstrip(".") or "image"
             try:
                 if Path(name).suffix.lower() not in pairs.PICTURES:
@@ -155,10 +156,8 @@ class Workbench:
         path = there.mask_path(name, "object")
         with Image.open(path) as old:
             size = old.size[::-1]
-        with files.atomic(path) as temporary:
-            Image.fromarray(_resized(mask, size)).save(temporary, "PNG")
         there.expected_iou = self._expected_iou
-        there.summarize()
+        there.correct(name, "object", _resized(mask, size))
 
     def export(self, place: Path) -> Path:
         """Writes PLACE/labels.zip: masks, overlays, labels.csv, labels.html and COCO annotations.
@@ -169,7 +168,8 @@ class Workbench:
         source = self.folder / "labels"
         if not (source / "labels.csv").is_file():
             raise ValueError("nothing to export yet: find the object first")
-        with files.atomic(place / "labels.zip") as temporary:
+        place.mkdir(parents=True, exist_ok=True)
+        with Manifest(source).writing(), files.atomic(place / "labels.zip") as temporary:
             with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
                 for path in sorted(source.rglob("*")):
                     if path.is_file() and not path.name.startswith((".", "manifest")):

@@ -31,6 +31,6 @@ def training_curve(workdir: Path) -> Path:
         axis.spines[["top", "right"]].set_visible(False)
     path = workdir / "training_curve.png"
     with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+        figure.savefig(temporary, format="png", dpi=120)
     plt.close(figure)
     return path

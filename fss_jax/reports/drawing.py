@@ -137,5 +137,5 @@ def panels(path: Path, rows: Sequence[Sequence[tuple[str, np.ndarray]]]) -> None
         axis.set_title(title, fontsize=9)
         axis.axis("off")
     with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+        figure.savefig(temporary, format="png", dpi=110)
     plt.close(figure)

@@ -62,7 +62,7 @@ def bar_chart(path: Path, table: Mapping[str, Mapping], title: str) -> None:
     axis.grid(axis="x", alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
     with files.atomic(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+        figure.savefig(temporary, format="png", dpi=120)
     plt.close(figure)
 
 

@@ -185,7 +185,7 @@ def _diagram(path: Path, result: dict) -> None:
         axis.set_title(what, fontsize=10)
         axis.legend(loc="upper left", fontsize=8)
     with files.atomic(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+        figure.savefig(temporary, format="png", dpi=110)
     plt.close(figure)
 
 

@@ -53,7 +53,7 @@ def contact_sheet(
             pen.text(corner, short, fill="black", font=font)
             sheet.paste(tile, (corner[0], corner[1] + LINE))
     with files.atomic(path) as temporary:
-        sheet.save(temporary)
+        sheet.save(temporary, "PNG")
 
 
 def _tile(image: Array, masks: dict[int, np.ndarray]) -> Image.Image:

@@ -24,7 +24,7 @@ from fss_jax.data import datasets, feed
 from fss_jax.data.records import EpisodeSampler, records_sha256
 from fss_jax.data.view import View, fill_color
 from fss_jax.reports import curve
-from fss_jax.runtime import checkpoints, locks, memory
+from fss_jax.runtime import checkpoints, files, locks, memory
 from fss_jax.runtime.checkpoints import TrainState
 from fss_jax.runtime.devices import AXIS, first, is_lead, local_devices, of_all_processes, replicate
 from fss_jax.scoring import evaluation, metrics, protocols
@@ -255,6 +255,7 @@ def train(
         training in the workdir; one line each.
     """
     with locks.alone(Path(workdir)) if is_lead() else nullcontext():
+        files.clean(Path(workdir))
         return _train(config, Path(workdir), device_count, learner)
 
 
