@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from data_builders import archives, segmentation
+from data_builders import archives, downloads, segmentation
 from data_builders.coco_20i import rasterize
 
 URLS = {
@@ -205,14 +205,8 @@ def find(dl_manager) -> Coco:
     try:
         root = Path(dl_manager.manual_dir)
     except AssertionError:  # TFDS: none was given, or it is empty
-        try:
-            places = dl_manager.download(URLS)
-        except Exception as error:  # no network, a moved file, a wrong checksum
-            raise ValueError(
-                f"cannot download {' and '.join(URLS.values())}: {error}; fetch by other means and "
-                "pass the folder with the archives as --manual_dir"
-            ) from None
-        return Coco({part: _archive(Path(place), part) for part, place in places.items()})
+        places = downloads.fetch(dl_manager, {Path(url).name: (url,) for url in URLS.values()})
+        return Coco({part: _archive(places[Path(url).name], part) for part, url in URLS.items()})
     found = {}
     for part, url in URLS.items():
         archive = root / Path(url).name

@@ -5,23 +5,46 @@ import functools
 import hashlib
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
-# Pinned commits: the bytes behind these addresses can not change.
+
+class Published(NamedTuple):
+    """A list of class names as it was published; its copy lies here, since names are facts."""
+
+    file_name: str
+    sha256: str
+    source: str  # at a pinned commit: the bytes behind the address can not change
+
+
 HSNET = (
     "https://raw.githubusercontent.com/juhongm999/hsnet/e288916debe5290b3e9554fb61e13a474e00f885"
 )
-URLS = {
-    "train": f"{HSNET}/data/splits/fss/trn.txt",
-    "val": f"{HSNET}/data/splits/fss/val.txt",
-    "test": "https://raw.githubusercontent.com/HKUSTCV/FSS-1000/"
-    "4157351078fc1c574101c38d75604e0d90dc02e0/fss_test_set.txt",
+PUBLISHED = {
+    "train": Published(
+        "train_set.txt",
+        "815bce03f2502719ba3bd9c1f79111b74ec8ab63e6111830ff7312de49b1cf17",
+        f"{HSNET}/data/splits/fss/trn.txt",
+    ),
+    "val": Published(
+        "val_set.txt",
+        "9cac02c58602f2789b4e6393200e450e3ba1edae6673d6a87ae2063d0c547aee",
+        f"{HSNET}/data/splits/fss/val.txt",
+    ),
+    "test": Published(
+        "fss_test_set.txt",
+        "d7b2c5deff8fb65435f146180bf1f22c4be837d2634f5daa01bcbaac8a115246",
+        "https://raw.githubusercontent.com/HKUSTCV/FSS-1000/"
+        "4157351078fc1c574101c38d75604e0d90dc02e0/fss_test_set.txt",
+    ),
 }
+# Under these names a user's own lists are found.
 FILE_NAMES = {
     "train": ("train.txt", "trn.txt"),
     "val": ("val.txt",),
     "test": ("test.txt", "fss_test_set.txt"),
 }
 TRAIN_CLASSES = 520  # of the 760 that are not test classes, as in the paper
+CLASSES_EACH = 20  # of every super-category, in test and in val: the paper's 240 and 240
 SUPER_CATEGORIES = (
     "land animal",
     "air animal",
@@ -43,6 +66,19 @@ def super_categories() -> dict[str, str]:
     """The super-category of each of the 1000 class names, in our own map (README.md)."""
     with Path(__file__).with_name("super_categories.csv").open(newline="") as file:
         return {row["class_name"]: row["super_category"] for row in csv.DictReader(file)}
+
+
+def published(split: str) -> list[str]:
+    """The class names of a split's published list, from the copy that lies here.
+
+    Raises:
+      ValueError: the copy is not the published list.
+    """
+    wanted = PUBLISHED[split]
+    path = Path(__file__).with_name(wanted.file_name)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != wanted.sha256:
+        raise ValueError(f"{path} was changed; it has to be {wanted.source}, byte for byte")
+    return read(path)
 
 
 def find(folder: Path, split: str) -> Path | None:
@@ -69,9 +105,27 @@ def read(path: Path) -> list[str]:
 
 def draw_train_and_val(test: list[str], seed: int) -> dict[str, list[str]]:
     """Splits the classes that are not test classes at random, the same on every machine."""
-    rest = sorted(set(super_categories()) - set(test))
-    rest.sort(key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
+    rest = _shuffled(set(super_categories()) - set(test), seed)
     return {"train": rest[:TRAIN_CLASSES], "val": rest[TRAIN_CLASSES:]}
+
+
+def draw_balanced(seed: int) -> dict[str, list[str]]:
+    """The paper's own random split: of every super-category 20 classes for test, 20 for val.
+
+    The rest, 520, is train. A class counts for its first super-category, in our own map.
+    """
+    lists = {"train": [], "val": [], "test": []}
+    for category in SUPER_CATEGORIES:
+        members = {name for name, its in super_categories().items() if its == category}
+        order = _shuffled(members, seed)
+        lists["test"] += order[:CLASSES_EACH]
+        lists["val"] += order[CLASSES_EACH : 2 * CLASSES_EACH]
+        lists["train"] += order[2 * CLASSES_EACH :]
+    return lists
+
+
+def _shuffled(names: set[str], seed: int) -> list[str]:
+    return sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
 
 
 def check_disjoint(lists: dict[str, list[str]]) -> None:

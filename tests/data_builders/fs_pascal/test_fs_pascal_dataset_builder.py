@@ -80,19 +80,16 @@ def test_every_pair_is_an_example(voc, tmp_path):
     assert "2 pictures are in both splits" in report
 
 
-def test_without_clean_up_and_from_the_archive(voc, tmp_path, monkeypatch):
+def test_without_clean_up_and_from_the_archive(voc, tmp_path, serve):
     reference = prepare("fold1", tmp_path / "a", voc, clean_up="false")
     assert len(read(reference, "train")) == len(read(reference, "test")) == 4
     archive = tmp_path / "VOCtrainval_11-May-2012.tar"
     with tarfile.open(archive, "w") as tar:
         tar.add(voc / "VOCdevkit", "VOCdevkit")
 
-    def download(self, urls):
-        assert urls == {"voc": sources.VOC_URL}
-        return {"voc": archive}
-
-    monkeypatch.setattr(tfds.download.DownloadManager, "download", download)
+    asked = serve({archive.name: archive})
     builder = prepare("fold1", tmp_path / "b", clean_up="false")
+    assert asked == [sources.VOC_URLS[0]]  # and nothing of SBD
     for split in ("train", "test"):
         assert sorted(read(builder, split)) == sorted(read(reference, split))
 
@@ -145,7 +142,7 @@ def test_folder_is_complete():
     tags = (folder / "TAGS.txt").read_text().split()
     known = (Path(tfds.__file__).parent / "core/valid_tags.txt").read_text()
     assert tags and all(f"\n{tag} #" in known for tag in tags)
-    assert set(Builder.url_infos) == {sources.VOC_URL}
+    assert set(Builder.url_infos) == {*sources.VOC_URLS}
     assert Builder(config="fold0", data_dir="/nonexistent").info.citation.startswith("@")
 
 

@@ -12,7 +12,7 @@ import scipy.sparse
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from data_builders import segmentation
+from data_builders import downloads, segmentation
 from data_builders.pascal_5i import Builder, sources
 
 SHAPE = (40, 50)
@@ -118,21 +118,15 @@ def only(label: np.ndarray, classes) -> np.ndarray:
 
 
 @pytest.fixture
-def downloaded(folders, tmp_path, monkeypatch) -> list[str]:
-    """Makes the download manager hand out archives of the miniature; lists the asked URLs."""
-    paths, asked = archives(folders, tmp_path / "archives"), []
-
-    def download(self, urls):
-        asked.extend(urls.values())
-        return {key: paths[key] for key in urls}
-
-    monkeypatch.setattr(tfds.download.DownloadManager, "download", download)
-    return asked
+def downloaded(folders, tmp_path, serve) -> list[str]:
+    """Makes the network hand out archives of the miniature; lists the asked URLs."""
+    paths = archives(folders, tmp_path / "archives")
+    return serve({sources.VOC_ARCHIVE: paths["voc"], sources.SBD_ARCHIVE: paths["sbd"]})
 
 
 def test_fold_from_downloaded_archives(folders, downloaded, tmp_path):
     builder = prepare("fold1", tmp_path / "data")
-    assert downloaded == [sources.VOC_URL, sources.SBD_URL]
+    assert downloaded == [sources.VOC_URLS[0], sources.SBD_URL]
     training, held_out = [*range(1, 6), *range(11, 21)], range(6, 11)
 
     train = read(builder, "train")
@@ -283,12 +277,11 @@ def test_a_folder_without_voc_is_refused(tmp_path):
 
 
 def test_a_failed_download_says_what_to_fetch(tmp_path, monkeypatch):
-    def download(self, urls):
-        raise ConnectionError("no network")
-
-    monkeypatch.setattr(tfds.download.DownloadManager, "download", download)
-    with pytest.raises(ValueError, match="benchmark.tgz: no network; fetch both"):
+    monkeypatch.setattr(downloads, "_ask", lambda urls: dict.fromkeys(urls, "no network"))
+    with pytest.raises(ValueError, match="^[^\n]*$") as caught:
         prepare("fold0", tmp_path / "data")
+    assert all(f"{url} (no network)" in str(caught.value) for url in sources.VOC_URLS)
+    assert "fetch VOCtrainval_11-May-2012.tar and benchmark.tgz by other means" in str(caught.value)
 
 
 def test_a_broken_or_malicious_archive_unpacks_nothing(tmp_path):
@@ -309,8 +302,9 @@ def test_folder_is_complete():
     tags = (folder / "TAGS.txt").read_text().split()
     known = (Path(tfds.__file__).parent / "core/valid_tags.txt").read_text()
     assert tags and all(f"\n{tag} #" in known for tag in tags)
-    assert {sources.VOC_URL, sources.SBD_URL} <= set(Builder.url_infos)
-    assert Builder.url_infos[sources.VOC_URL].filename == Path(sources.VOC_URL).name
+    assert {*sources.VOC_URLS, sources.SBD_URL} == set(Builder.url_infos)
+    own, *mirrors = (Builder.url_infos[url] for url in sources.VOC_URLS)
+    assert own.filename == sources.VOC_ARCHIVE and mirrors == [own, own]
     assert Builder(config="fold0", data_dir="/nonexistent").info.citation.startswith("@")
 
 
