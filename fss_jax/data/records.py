@@ -152,7 +152,7 @@ class EpisodeSampler:
 
     Rules, all with support (and further queries) uniform among the class's other items, without
     replacement:
-      image_then_class: the image is uniform, then the class among those in it (OSLSM 4.1).
+      image_then_class: the image is uniform, then the class among those in it (OSLSM 4.3).
       shuffled_items: a shuffled walk over all items without replacement, shuffled anew in every epoch
         (OSLSM's released code), so images with several classes come more often.
       class_uniform: the class is uniform, then the query among its items (FSS-1000's released code).

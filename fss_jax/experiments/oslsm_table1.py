@@ -8,7 +8,7 @@ from fss_jax.experiments.runner import BaseTraining, Experiment, Scoring, Traini
 PUBLISHED = {  # OSLSM Table 1, mIoU in percent of folds 0 to 3
     ("1-NN", 1): (25.3, 44.9, 41.7, 18.4),
     ("LogReg", 1): (26.9, 42.9, 37.1, 18.4),
-    ("SVM", 1): None,  # tried, not in the table (OSLSM 5.1)
+    ("SVM", 1): None,  # tried, not in the table (OSLSM 6)
     ("Finetuning", 1): (24.9, 38.8, 36.5, 30.1),
     ("Siamese", 1): (28.1, 39.9, 31.8, 25.8),
     ("OSLSM", 1): (33.6, 55.3, 40.9, 33.5),

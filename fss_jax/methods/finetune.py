@@ -1,4 +1,4 @@
-"""Fine-tuning: fc6 and fc7, with a new classifier, trained on each support (OSLSM 5.1).
+"""Fine-tuning: fc6 and fc7, with a new classifier, trained on each support (OSLSM 6).
 
 The paper fine-tunes the fully connected layers of its FCN on the support and finds that BatchNorm on
 the fc7 features helps. Steps and rates are not stated; ours are fields. SqueezeNet has no such

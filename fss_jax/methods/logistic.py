@@ -1,4 +1,4 @@
-"""Linear classifiers of cells, fitted to each support: logistic regression and SVM (OSLSM 5.1).
+"""Linear classifiers of cells, fitted to each support: logistic regression and SVM (OSLSM 6).
 
 Fitted by optax's L-BFGS on the device, all episodes of a batch side by side; the SVM starts from the
 solution of its guessed active set.

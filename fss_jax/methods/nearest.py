@@ -1,4 +1,4 @@
-"""1-NN: a query's cell is what the nearest cell of the support is (OSLSM 5.1; protocols.md A.12)."""
+"""1-NN: a query's cell is what the nearest cell of the support is (OSLSM 6; protocols.md A.12)."""
 
 import jax
 import jax.numpy as jnp

@@ -111,7 +111,7 @@ class OSLSM(nn.Module):
         """Logits of the object at every pixel, positive inside; features are computed once.
 
         The maximum over the shots' logits is the union of the masks that each shot alone would give
-        (OSLSM 3.3). It is taken after upsampling, with which it does not commute.
+        (OSLSM 4.4). It is taken after upsampling, with which it does not commute.
         """
         x = imaging.normalize(query_image, self.preprocessing)
         x, _ = self.segmentation(x, train=train)

@@ -1,6 +1,6 @@
 """Siamese dense matching: cells of query and support compared by a learned L1 similarity.
 
-After Koch et al. (2015), as OSLSM compares with it (5.1 and supplement B): two cells are alike with
+After Koch et al. (2015), as OSLSM compares with it (6 and supplement B): two cells are alike with
 probability sigmoid(sum_c a_c |q_c - s_c| + b), and a query's cell becomes what the support's most
 similar cell is.
 """

@@ -1,4 +1,4 @@
-"""Trains the base network of 1-NN, logistic regression, SVM and fine-tuning (OSLSM 5.1).
+"""Trains the base network of 1-NN, logistic regression, SVM and fine-tuning (OSLSM 6).
 
 python -m fss_jax.training.base_network --config fcn/vgg16 --workdir runs/base_fold0
 

@@ -40,7 +40,7 @@ def _kernel(name: str, weight: np.ndarray) -> np.ndarray:
 
 
 def _hash(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The hash that a matrix [out, in] applies: y[i] = zeta[i] x[kappa[i]] (OSLSM 3.2).
+    """The hash that a matrix [out, in] applies: y[i] = zeta[i] x[kappa[i]] (OSLSM 4.1).
 
     Raises ValueError for any other than one +1 or -1 in each row; the initial model that OSLSM
     distributed has zeros only.

@@ -18,7 +18,7 @@ from fss_jax.data.records import (
     records_sha256,
 )
 
-# Published values (protocols.md A.8): (1-shot, 5-shot) hashes of the release's four lists.
+# (1-shot, 5-shot) hashes of the four lists that the released code yields (protocols.md A.8).
 PUBLISHED = [
     (
         "b5433c739d1fc932affd960c36e3503d9ef5058ce86a1a56c2137dc5061af4a4",

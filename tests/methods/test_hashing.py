@@ -10,7 +10,7 @@ from fss_jax.methods.layers.hashing import ClassifierHash, WeightHash, draw
 
 
 def test_rows_have_exactly_one_sign():
-    """One frozen layer with one entry a row (OSLSM 3.2; protocols.md A.6)."""
+    """One frozen layer with one entry a row (OSLSM 4.1; protocols.md A.6)."""
     module = WeightHash(257, seed=3)
     variables = module.init(jax.random.key(0), jnp.zeros(100))
     matrix = np.asarray(module.apply(variables, jnp.eye(100))).T

@@ -1,4 +1,4 @@
-"""The base network of OSLSM's comparison methods (OSLSM 5.1): FCN-32s on a fold's training classes.
+"""The base network of OSLSM's comparison methods (OSLSM 6): FCN-32s on a fold's training classes.
 
 python -m fss_jax.base_network --config fcn/vgg16 --workdir runs/base_fold0 \
     --config.dataset=pascal_5i/fold0 --config.init=caffe:vgg16:VGG_ILSVRC_16_layers.caffemodel

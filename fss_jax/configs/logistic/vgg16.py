@@ -1,4 +1,4 @@
-"""Logistic regression on dense fc7 features of the base network (OSLSM 5.1).
+"""Logistic regression on dense fc7 features of the base network (OSLSM 6).
 
 python evaluate.py --config logistic/vgg16 --workdir runs/oslsm_logistic_fold0 \
     --config.dataset=pascal_5i/fold0 --config.init=workdir:runs/base_fold0

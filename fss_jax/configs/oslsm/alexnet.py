@@ -1,4 +1,4 @@
-"""OSLSM with AlexNet in both branches (OSLSM 5.3, Figure 3; fold 0).
+"""OSLSM with AlexNet in both branches (OSLSM 7.1, Figure 3; fold 0).
 
 python train.py --config oslsm/alexnet --workdir runs/oslsm_alexnet \
     --config.dataset=pascal_5i/fold0 --config.init=torchvision:alexnet

@@ -1,4 +1,4 @@
-"""Siamese dense matching with a learned L1 similarity (OSLSM 5.1 and supplement B).
+"""Siamese dense matching with a learned L1 similarity (OSLSM 6 and supplement B).
 
 python train.py --config siamese/vgg16 --workdir runs/siamese_fold0 \
     --config.dataset=pascal_5i/fold0 --config.init=caffe:vgg16:VGG_ILSVRC_16_layers.caffemodel

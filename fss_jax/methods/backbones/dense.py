@@ -1,6 +1,6 @@
 """Dense features of a fully convolutional network, and what OSLSM's comparison methods share of it.
 
-1-NN, the linear classifiers, fine-tuning and the Siamese network (OSLSM 5.1) label the cells of a
+1-NN, the linear classifiers, fine-tuning and the Siamese network (OSLSM 6) label the cells of a
 query by what they learn from the cells of the support. They differ only in how.
 """
 

@@ -33,7 +33,7 @@ GEOMETRIES = {
     "release": Geometry(stride=32, pad=121),
     # FCN-32s, which OSLSM 4.2 builds on: pixel 19.
     "paper": Geometry(stride=32, pad=100),
-    # OSLSM 4.4 names a dilated FCN of stride 8 without its padding. Ours keeps the map's size: cell
+    # OSLSM 7 names a dilated FCN of stride 8 without its padding. Ours keeps the map's size: cell
     # i lies over pixels 8 i ... 8 i + 7. Stride 4 is for small images.
     "dilated8": Geometry(stride=8, clamp=True),
     "dilated4": Geometry(stride=4, clamp=True),

@@ -1,4 +1,4 @@
-"""Weight hashing (OSLSM 3.2; Chen et al. 2015): a few predicted numbers stand for many weights.
+"""Weight hashing (OSLSM 4.1; Chen et al. 2015): a few predicted numbers stand for many weights.
 
 Weight i is zeta(i) * x(kappa(i)): a random input with a random sign, both drawn once and for all.
 """
@@ -51,7 +51,7 @@ class ClassifierHash(nn.Module):
 
     Attributes:
       features: weights of the classifier.
-      form: 'joint' draws weights and bias from one map of features + 1 outputs (OSLSM 3.2);
+      form: 'joint' draws weights and bias from one map of features + 1 outputs (OSLSM 4.1);
         'separate' from two maps (the release: rw1s and rb1s).
       seed: of the draw; the bias's own map takes the next one.
 
