@@ -26,6 +26,8 @@ def get_config() -> ConfigDict:
     c.method = "oslsm"
     c.model = ConfigDict()
     c.dtype = "float32"  # compute dtype: float32 or bfloat16
+    # Of float32 products: 'float32', 'tensorfloat32' (what GPUs would take by themselves), 'bfloat16'.
+    c.matmul_precision = "float32"
     c.init = (
         ""  # weights to start from: 'torchvision:vgg16:FILE', 'workdir:FOLDER'; see fss_jax.weights
     )

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 import grain
 import jax
 import numpy as np
+from jaxtyping import Int
+from ml_collections import ConfigDict
 
 from fss_jax.data.bank import Bank, canvas_bytes, load_bank
 from fss_jax.data.datasets import Split
@@ -19,6 +21,7 @@ from fss_jax.data.records import EpisodeSampler, Records
 from fss_jax.runtime.devices import replicate, shard
 
 BANK_SHARE = 0.5  # of device memory that a bank may take; the rest is the model's
+LOADED = 512  # images of a bank while `config.bank` is 'loader'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,8 +119,7 @@ def choose_bank(kind: str, split: Split, canvas: int, device: jax.Device) -> boo
         raise ValueError(f"unknown config.bank {kind!r}; expected auto, device or loader")
     if kind != "auto":
         return kind == "device"
-    stats = device.memory_stats() or {}
-    room = BANK_SHARE * stats.get("bytes_limit", _host_memory())
+    room = bank_room(device)
     needed = canvas_bytes(len(split.image_ids), canvas)
     if needed > room:
         logging.getLogger(__name__).warning(
@@ -127,6 +129,49 @@ def choose_bank(kind: str, split: Split, canvas: int, device: jax.Device) -> boo
             room / BANK_SHARE / 2**30,
         )
     return needed <= room
+
+
+def bank_room(device: jax.Device) -> float:
+    """Bytes of a device's memory that a bank may take."""
+    stats = device.memory_stats() or {}
+    return BANK_SHARE * stats.get("bytes_limit", _host_memory())
+
+
+def most_images(config: ConfigDict, device: jax.Device) -> int:
+    """How many images of a config's canvas a device's bank may hold; few with `config.bank` 'loader'."""
+    room = int(bank_room(device) // canvas_bytes(1, config.canvas))
+    return min(room, LOADED) if config.bank == "loader" else room
+
+
+def parts(images: Int[np.ndarray, "n i"], most_images: int) -> Iterator[tuple[slice, list[int]]]:
+    """Cuts a list of episodes into runs whose images fit into a bank together.
+
+    Args:
+      images: of each episode, as indices into a split.
+
+    Yields:
+      The run, and the indices of its images; every run of several has `most_images` of them (some
+      repeat), so that what is compiled for one serves all.
+
+    Raises:
+      ValueError: one episode has more images than fit.
+    """
+    if len(np.unique(images)) <= most_images:
+        yield slice(0, len(images)), np.unique(images).tolist()
+        return
+    start, seen = 0, set()
+    for position, row in enumerate(images):
+        wanted = seen | set(row.tolist())
+        if len(wanted) > most_images:
+            if position == start:
+                raise ValueError(
+                    f"one episode has {len(wanted)} images, the bank has room for {most_images}; "
+                    "lower config.canvas or the number of shots"
+                )
+            yield slice(start, position), np.resize(sorted(seen), most_images).tolist()
+            start, wanted = position, set(row.tolist())
+        seen = wanted
+    yield slice(start, len(images)), np.resize(sorted(seen), most_images).tolist()
 
 
 def _host_memory() -> int:

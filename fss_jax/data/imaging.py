@@ -7,10 +7,12 @@ its true size is a traced value, so one compiled function serves images of every
 import dataclasses
 import difflib
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 VOID = 255  # label maps: undecided pixels
+EXACT = jax.lax.Precision.HIGHEST  # a coordinate rounded to TF32 is pixels off
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +90,7 @@ def warp(
     """
     rows = _bilinear(image.shape[0], size[0], out)
     cols = _bilinear(image.shape[1], size[1], out)
-    warped = jnp.einsum("oh,hwc,pw->opc", rows, image.astype(jnp.float32), cols)
+    warped = jnp.einsum("oh,hwc,pw->opc", rows, image.astype(jnp.float32), cols, precision=EXACT)
     missing = 1.0 - rows.sum(1)[:, None] * cols.sum(1)[None, :]
     return warped + missing[..., None] * jnp.asarray(fill).reshape(1, 1, 3)
 
@@ -124,6 +126,5 @@ def unwarp(
         source = jnp.clip(source, 0.0, length - 1.0)
         return jnp.maximum(0.0, 1.0 - jnp.abs(source[:, None] - jnp.arange(length)[None, :]))
 
-    return jnp.einsum(
-        "oh,hw,pw->op", weights(values.shape[0], size[0]), values, weights(values.shape[1], size[1])
-    )
+    rows, cols = weights(values.shape[0], size[0]), weights(values.shape[1], size[1])
+    return jnp.einsum("oh,hw,pw->op", rows, values, cols, precision=EXACT)

@@ -1,6 +1,7 @@
 """Devices and processes: how many take part, and how arrays are laid over them."""
 
 import functools
+import logging
 import os
 from typing import Any
 
@@ -57,6 +58,33 @@ def local_devices(count: int = 0) -> list[jax.Device]:
     if count > len(found):
         raise ValueError(f"{count} devices asked for, this process has {len(found)}: {found}")
     return found[: count or len(found)]
+
+
+def that_share(episodes: int, devices: list[jax.Device]) -> list[jax.Device]:
+    """Those of this process's devices that can take equal shares of a step's episodes.
+
+    The most that divide them evenly, so that an update is the same on any number of devices; the
+    others stay idle, and are named.
+
+    Args:
+      episodes: of a step, over all processes.
+
+    Raises:
+      ValueError: the processes cannot take equal shares.
+    """
+    processes = jax.process_count()
+    if episodes % processes:
+        raise ValueError(
+            f"config.batch is {episodes}, which {processes} processes cannot share evenly; make it a "
+            f"multiple of {processes} (--scale {processes} scales batch and schedule together)"
+        )
+    most = next(n for n in range(len(devices), 0, -1) if not episodes // processes % n)
+    if most < len(devices):
+        idle = ", ".join(str(device) for device in devices[most:])
+        logging.getLogger(__name__).warning(
+            "%d episodes a step run on %d devices; idle: %s", episodes, most * processes, idle
+        )
+    return devices[:most]
 
 
 def of_all_processes(devices: list[jax.Device]) -> list[jax.Device]:

@@ -1,6 +1,5 @@
 """Evaluating a workdir: from its checkpoint to a result file, a table and a picture sheet."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from fss_jax.runtime import files
 from fss_jax.runtime.devices import is_lead, local_devices, replicate
 from fss_jax.scoring import breakdown, evaluation, metrics
 from fss_jax.scoring.metrics import Scores
-from fss_jax.scoring.workdir import open_run, provenance, provenance_line
+from fss_jax.scoring.workdir import Run, open_run, provenance, provenance_line
 
 
 def evaluate(
@@ -81,12 +80,9 @@ def evaluate(
         batch=config.eval_batch,
         with_trivial=trivial,
     )
-    bank = banks.load_bank(data, config.canvas)
-    before = time.perf_counter()
-    counts = evaluator.counts(
-        replicate(run.variables, devices), replicate(bank, devices), records, progress="evaluate"
+    counts, seconds = evaluator.score(
+        replicate(run.variables, devices), data, config, records, progress="evaluate"
     )
-    seconds = time.perf_counter() - before
     run_of = chosen.run_of(0 if records_file else len(records)).repeat(records.query.shape[1])
     scores = {
         name: metrics.score(
@@ -122,9 +118,7 @@ def evaluate(
         breakdown.bar_chart(stem.with_name(f"{stem.name}_super_categories.png"), table, title)
     files.write_json(stem.with_suffix(".json"), result)
     files.write_text(stem.with_suffix(".md"), result_table(result))
-    _picture(
-        stem.with_suffix(".png"), evaluator, run.variables, bank, records, counts["method"], data
-    )
+    _picture(stem.with_suffix(".png"), evaluator, run, records, counts["method"])
     return result
 
 
@@ -147,7 +141,7 @@ def fields(scores: Scores, class_names: tuple[str, ...]) -> dict:
     }
 
 
-def _picture(path, evaluator, variables, bank, records: Records, counts, data) -> None:
+def _picture(path, evaluator, run: Run, records: Records, counts) -> None:
     """The best, median and worst episodes by IoU, at most three of each."""
     order = np.argsort(-metrics.iou(counts.sum(1)), kind="stable")
     each = min(3, max(1, len(order) // 3))
@@ -159,7 +153,10 @@ def _picture(path, evaluator, variables, bank, records: Records, counts, data) -
     }
     rows = np.concatenate(list(picks.values()))
     titles = [name for name, members in picks.items() for _ in members]
-    evaluator.draw(path, variables, bank, records[rows], data, titles)
+    shown = records[rows]
+    images = np.unique(run.data.item_image[np.concatenate([shown.support, shown.query], 1)])
+    bank = banks.load_bank(run.data, run.config.canvas, images.tolist())
+    evaluator.draw(path, run.variables, bank, shown, run.data, titles)
 
 
 def result_table(result: dict) -> str:

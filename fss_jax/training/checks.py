@@ -5,8 +5,11 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from fss_jax import methods
-from fss_jax.data import imaging
+from fss_jax.data import datasets, imaging
 from fss_jax.data.bank import VOIDS
+from fss_jax.data.datasets import Split
+from fss_jax.data.records import Records, TooFewImages
+from fss_jax.runtime import precision
 from fss_jax.scoring import protocols
 from fss_jax.training.losses import LOSSES, PAIR_LOSSES
 
@@ -18,15 +21,12 @@ KNOWN = {
     "loss": LOSSES + PAIR_LOSSES,
     "void": VOIDS,
     "dtype": ("float32", "bfloat16"),
+    "matmul_precision": precision.NAMES,
 }
 
 
-def check(config: ConfigDict, devices: int) -> None:
-    """Raises ValueError for settings that are out of range, unknown, or do not go together.
-
-    Args:
-      devices: of all processes.
-    """
+def check(config: ConfigDict) -> None:
+    """Raises ValueError for settings that are out of range, unknown, or do not go together."""
     for name in AT_LEAST_1:
         if config[name] < 1:
             raise ValueError(f"config.{name} is {config[name]}; expected at least 1")
@@ -54,10 +54,43 @@ def check(config: ConfigDict, devices: int) -> None:
                 f"config.{name} is {config[name]}, not a multiple of config.steps_per_dispatch "
                 f"({config.steps_per_dispatch}); change one of them"
             )
-    if config.batch % devices:
-        raise ValueError(
-            f"config.batch is {config.batch}, not a multiple of the {devices} devices; change it"
-        )
+
+
+def usable(split: Split, config: ConfigDict, queries: int) -> Split:
+    """The split, without the classes that no episode can be drawn of if the config says so."""
+    return split.without_rare(config.shots + queries) if config.drop_rare_classes else split
+
+
+def check_lists(config: ConfigDict) -> dict[str, Records]:
+    """Draws every list that a training will be scored by, before it starts.
+
+    Returns:
+      The records of 'validation' and 'test', the latter only where the test split was prepared.
+
+    Raises:
+      TooFewImages, ValueError: a list that cannot be drawn.
+    """
+    lists = {}
+    for what, name, split in (
+        ("validation", config.val_protocol, config.val_split),
+        ("test", config.protocol, config.test_split),
+    ):
+        protocol = protocols.get(name)
+        try:
+            data = datasets.open_split(config.dataset, split, config.data_dir)
+        except ValueError:
+            if what == "test":  # a dataset to train on alone, such as fsPASCAL
+                continue
+            raise
+        data = usable(protocol.filter(data), config, protocol.queries)
+        try:
+            lists[what] = protocol.records(data, config.shots)
+        except TooFewImages as error:
+            raise TooFewImages(
+                f"config.dataset {config.dataset!r} cannot be scored by its {what} protocol {name!r}: "
+                f"{error}"
+            ) from error
+    return lists
 
 
 def check_continues(

@@ -24,9 +24,17 @@ from fss_jax.data import datasets, feed
 from fss_jax.data.records import EpisodeSampler, records_sha256
 from fss_jax.data.view import View, fill_color
 from fss_jax.reports import curve
-from fss_jax.runtime import checkpoints, files, locks, memory
+from fss_jax.runtime import checkpoints, files, locks, memory, precision
 from fss_jax.runtime.checkpoints import TrainState
-from fss_jax.runtime.devices import AXIS, first, is_lead, local_devices, of_all_processes, replicate
+from fss_jax.runtime.devices import (
+    AXIS,
+    first,
+    is_lead,
+    local_devices,
+    of_all_processes,
+    replicate,
+    that_share,
+)
 from fss_jax.scoring import evaluation, metrics, protocols
 from fss_jax.training import checks
 from fss_jax.training.journal import Journal
@@ -133,18 +141,13 @@ def make_train_step(
     return steps
 
 
-def _usable(split: datasets.Split, config: ConfigDict, queries: int) -> datasets.Split:
-    """The split, without the classes that no episode can be drawn of if the config says so."""
-    return split.without_rare(config.shots + queries) if config.drop_rare_classes else split
-
-
 class Validation:
     """A fixed list of episodes of training or validation classes, scored now and then."""
 
     def __init__(self, model: nn.Module, config: ConfigDict, devices: list[jax.Device]):
         self.protocol = protocols.get(config.val_protocol)
         split = datasets.open_split(config.dataset, config.val_split, config.data_dir)
-        self.split = _usable(self.protocol.filter(split), config, self.protocol.queries)
+        self.split = checks.usable(self.protocol.filter(split), config, self.protocol.queries)
         self.records = self.protocol.records(self.split, config.shots)[: config.val_episodes]
         view = self.protocol.view(config)
         self.evaluator = evaluation.Evaluator(
@@ -207,25 +210,21 @@ class Learner:
     validation: type = Validation
 
 
-def _check_memory(
+def step_bytes(
     step: Callable,
     state: TrainState,
     split: datasets.Split,
     config: ConfigDict,
     plan: feed.Plan,
     resident: bool,
-) -> None:
-    """Raises ValueError, before anything is compiled, if a step will not fit into the device."""
-    side = config.query_size or config.canvas
-    pixels = config.shots * config.support_size**2 + config.queries * side**2
-    drawn = plan.steps * plan.batch * (config.shots + config.queries)
-    rows = len(split.image_ids) if resident else drawn
-    kept = 8 * sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-    kept += banks.canvas_bytes(rows, config.canvas)
-    clearly = kept + ENOUGH_PER_PIXEL * pixels * plan.batch
-    if clearly * len(plan.devices) < memory.device_bytes(plan.devices[0]):
-        return  # spare small runs the tracing
-    total = len(plan.devices) * jax.process_count()
+) -> Callable[[int], int]:
+    """Episodes per device -> bytes that a step of `make_train_step` needs on each device, by tracing.
+
+    Args:
+      state: arrays or shapes.
+      resident: whether the split's whole bank lies on the device.
+    """
+    rows = _bank_rows(split, config, plan, resident)
 
     def needed(batch: int) -> int:
         records = (
@@ -237,9 +236,48 @@ def _check_memory(
         def run(state, bank, *records):
             return step(state, banks.Bank(*bank), *records)
 
+        total = len(plan.devices) * jax.process_count()
         return memory.peak_bytes(run, state, bank, *records, axis_env=[(AXIS, total)])
 
+    return needed
+
+
+def _bank_rows(split: datasets.Split, config: ConfigDict, plan: feed.Plan, resident: bool) -> int:
+    drawn = plan.steps * plan.batch * (config.shots + config.queries)
+    return len(split.image_ids) if resident else drawn
+
+
+def _check_memory(
+    step: Callable,
+    state: TrainState,
+    split: datasets.Split,
+    config: ConfigDict,
+    plan: feed.Plan,
+    resident: bool,
+) -> None:
+    """Raises ValueError, before anything is compiled, if a step will not fit into the device."""
+    side = config.query_size or config.canvas
+    pixels = config.shots * config.support_size**2 + config.queries * side**2
+    kept = 8 * sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    kept += banks.canvas_bytes(_bank_rows(split, config, plan, resident), config.canvas)
+    clearly = kept + ENOUGH_PER_PIXEL * pixels * plan.batch
+    if clearly * len(plan.devices) < memory.device_bytes(plan.devices[0]):
+        return  # spare small runs the tracing
+    needed = step_bytes(step, state, split, config, plan, resident)
     memory.demand_room(needed, plan.batch, plan.devices[0], len(plan.devices))
+
+
+def training_episodes(
+    config: ConfigDict, learner: Learner
+) -> tuple[datasets.Split, EpisodeSampler]:
+    """The training split as the config filters it, and the stream of its episodes."""
+    split = datasets.open_split(config.dataset, config.train_split, config.data_dir)
+    split = split.without_small(min_lattice_hits=config.min_lattice_hits)
+    split = learner.view(checks.usable(split, config, config.queries), config)
+    sampler = EpisodeSampler(
+        split.items, shots=config.shots, queries=config.queries, rule=config.rule, seed=config.seed
+    )
+    return split, sampler
 
 
 def train(
@@ -254,22 +292,18 @@ def train(
       ValueError, FileNotFoundError: settings, data or checkpoints that do not fit, or another
         training in the workdir; one line each.
     """
-    with locks.alone(Path(workdir)) if is_lead() else nullcontext():
-        files.clean(Path(workdir))
-        return _train(config, Path(workdir), device_count, learner)
+    workdir = files.local(workdir)
+    with locks.alone(workdir) if is_lead() else nullcontext():
+        files.clean(workdir)
+        return _train(config, workdir, device_count, learner)
 
 
 def _train(config: ConfigDict, workdir: Path, device_count: int, learner: Learner) -> float:
-    devices = local_devices(device_count)
-    checks.check(config, len(devices) * jax.process_count())
-
-    split = datasets.open_split(config.dataset, config.train_split, config.data_dir)
-    split = split.without_small(min_lattice_hits=config.min_lattice_hits)
-    split = _usable(split, config, config.queries)
-    split = learner.view(split, config)
-    sampler = EpisodeSampler(
-        split.items, shots=config.shots, queries=config.queries, rule=config.rule, seed=config.seed
-    )
+    checks.check(config)
+    devices = that_share(config.batch, local_devices(device_count))
+    precision.use(config)
+    split, sampler = training_episodes(config, learner)
+    checks.check_lists(config)
     first_records = records_sha256(sampler.records(0, 1000))
     optimizer = make_optimizer(config)
 

@@ -28,10 +28,6 @@ TRAIN = {
         [TOY, "--workdir={tmp}/run", "--config.data_dir={tmp}/data"],
         ["'toy_squares'", "{tmp}/data", "python -m data_builders.prepare toy_squares"],
     ),
-    "batch and devices": (
-        [TOY, "--workdir={tmp}/run", "--config.batch=6", "--devices=4"],
-        ["config.batch is 6", "4 devices"],
-    ),
     "too many devices": ([TOY, "--workdir={tmp}/run", "--devices=9"], ["9 devices", "has 4"]),
     "unknown method": (
         [TOY, "--workdir={tmp}/run", "--config.data_dir={data}", "--config.method=oslm"],

@@ -1,0 +1,95 @@
+"""A dry run says what a training would do, and does nothing; a batch runs on any number of devices."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from fss_jax.data import feed
+from fss_jax.data.records import TooFewImages
+from fss_jax.runtime.devices import that_share
+from fss_jax.training import checks
+from fss_jax.training.dry_run import dry_run
+from fss_jax.training.loop import Learner
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_it_says_data_lists_devices_memory_and_paths_and_writes_nothing(toy_config, tmp_path):
+    toy_config.batch = 6
+    text = dry_run(toy_config, tmp_path / "run", 4, Learner(), device_gib=1.0)
+    assert "toy_squares" in text and "records" in text
+    assert "devices: 3 x cpu, 2 of 6 episodes each; 1 idle" in text
+    assert "of 1 on each device" in text and "does not fit" not in text
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_says_what_does_not_fit(toy_config, tmp_path):
+    assert "does not fit" in dry_run(toy_config, tmp_path, 1, Learner(), device_gib=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("batch", "devices", "used"), [(10, 1, 1), (10, 2, 2), (10, 4, 2), (1, 4, 1)]
+)
+def test_as_many_devices_work_as_share_evenly(batch, devices, used):
+    assert that_share(batch, jax.devices()[:devices]) == jax.devices()[:used]
+
+
+def test_a_list_that_cannot_be_drawn_stops_before_training(toy_config):
+    toy_config.protocol = "fss1000_paper"  # ten images of a class; the toy has four
+    with pytest.raises(TooFewImages, match="fss1000_paper"):
+        checks.check_lists(toy_config)
+
+
+def test_records_are_cut_where_their_images_no_longer_fit():
+    images = np.asarray([[0, 1], [1, 2], [2, 3], [0, 3], [4, 5]])
+    runs = list(feed.parts(images, 3))
+    assert [images[rows].tolist() for rows, _ in runs] == [
+        [[0, 1], [1, 2]],
+        [[2, 3], [0, 3]],
+        [[4, 5]],
+    ]
+    for rows, needed in runs:
+        assert len(needed) == 3 and set(images[rows].ravel()) <= set(needed)
+    assert list(feed.parts(images, 6)) == [(slice(0, 5), [0, 1, 2, 3, 4, 5])]
+    with pytest.raises(ValueError, match="one episode has 2 images"):
+        list(feed.parts(images, 1))
+
+
+LOSSES = """
+import sys
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+sys.path[:0] = ["tests", "tests/training"]
+from test_loop import Loop
+from fss_jax.runtime.devices import that_share
+for count in (1, 2, 4, 8):
+    used = len(that_share(10, jax.devices()[:count]))
+    losses, _ = Loop(sys.argv[1], devices=used, batch=10, steps_per_dispatch=1).run(3)
+    print(used, *(f"{loss:.6f}" for loss in losses))
+"""
+
+
+@pytest.mark.slow
+def test_a_published_batch_of_ten_makes_the_same_updates_on_1_2_4_and_8_devices(toy_data):
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "NPROC": "16",  # with fewer threads than twice the devices a collective hangs
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", LOSSES, str(toy_data)],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = [[float(x) for x in line.split()] for line in done.stdout.splitlines()]
+    assert [row[0] for row in rows] == [1, 2, 2, 5]
+    for row in rows[1:]:
+        np.testing.assert_allclose(row[1:], rows[0][1:], rtol=1e-4)
