@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from fss_jax.data.records import Item
+from fss_jax.runtime import files
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +160,7 @@ def open_split(dataset: str, split: str, data_dir: str | Path) -> Split:
       FileNotFoundError: the dataset was not prepared.
       ValueError: it has no such split.
     """
-    builder = tfds.builder_from_directory(dataset_folder(dataset, Path(data_dir)))
+    builder = tfds.builder_from_directory(dataset_folder(dataset, files.local(data_dir)))
     if split not in builder.info.splits:
         known = ", ".join(builder.info.splits)
         raise ValueError(f"{dataset} has no split {split!r}; it has: {known}")

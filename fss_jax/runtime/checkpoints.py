@@ -20,7 +20,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from fss_jax.runtime import digests
+from fss_jax.runtime import digests, files
 from fss_jax.runtime.digests import Damaged
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Checkpoints:
     """The checkpoints of one workdir; a context manager that waits for pending writes on exit."""
 
     def __init__(self, workdir: str | Path):
-        self.folder = Path(workdir).absolute() / "checkpoints"
+        self.folder = files.local(workdir).absolute() / "checkpoints"
 
         def miou(metrics):
             return metrics["miou"]
@@ -152,7 +152,7 @@ def _same_shapes(restored: TrainState, target: TrainState) -> None:
 
 def finished_steps(workdir: str | Path) -> list[int]:
     """The steps of a workdir's finished checkpoints, ascending; empty if there is none."""
-    folders = (Path(workdir).absolute() / "checkpoints").glob("*")
+    folders = (files.local(workdir).absolute() / "checkpoints").glob("*")
     return sorted(int(path.name) for path in folders if path.name.isdigit() and path.is_dir())
 
 
@@ -162,7 +162,7 @@ def checkpoint_folder(workdir: str | Path, which: str = "best") -> Path:
     Raises:
       FileNotFoundError: the workdir holds none, or not that step.
     """
-    folder = Path(workdir).absolute() / "checkpoints"
+    folder = files.local(workdir).absolute() / "checkpoints"
     steps = finished_steps(workdir)
     if not steps:
         raise FileNotFoundError(
@@ -285,7 +285,7 @@ def set_aside(workdir: str | Path, resumed: Path) -> None:
         except Damaged:
             miou = None
         if miou is None or step > int(resumed.name):
-            aside = Path(workdir).absolute() / DAMAGED
+            aside = files.local(workdir).absolute() / DAMAGED
             aside.mkdir(exist_ok=True)
             count = len(list(aside.glob(f"{step}*")))
             folder.rename(aside / (f"{step}_{count}" if count else str(step)))

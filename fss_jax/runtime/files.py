@@ -45,6 +45,19 @@ def put(temporary: Path, path: Path) -> None:
     temporary.replace(path)
 
 
+def local(path: str | Path) -> Path:
+    """A path on this machine's disks.
+
+    Raises:
+      ValueError: an address such as gs://bucket/x, which would become a local folder of that name.
+    """
+    if "://" in str(path) or str(path).startswith(("gs:/", "s3:/")):
+        raise ValueError(
+            f"{path} is not on a local disk: mount the bucket (gcsfuse, s3fs) and name the mounted folder"
+        )
+    return Path(path)
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary path that becomes `path` when the block ends well, and vanishes if it does not."""

@@ -9,12 +9,14 @@ import jax
 import numpy as np
 import pytest
 
+from fss_jax import configs
 from fss_jax.data import feed
 from fss_jax.data.records import TooFewImages
 from fss_jax.runtime.devices import that_share
-from fss_jax.training import checks
+from fss_jax.training import checks, loop
 from fss_jax.training.dry_run import dry_run
 from fss_jax.training.loop import Learner
+from fss_jax.training.scale import scale
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -93,3 +95,24 @@ def test_a_published_batch_of_ten_makes_the_same_updates_on_1_2_4_and_8_devices(
     assert [row[0] for row in rows] == [1, 2, 2, 5]
     for row in rows[1:]:
         np.testing.assert_allclose(row[1:], rows[0][1:], rtol=1e-4)
+
+
+def test_scaling_keeps_the_episodes_of_everything_that_counts_steps():
+    config = configs.get("relation/release")
+    scaled = scale(config, 8)
+    assert scaled.batch == 8 * config.batch and config.batch == 1
+    for name in ("steps", "halve_every", "eval_every"):
+        assert scaled[name] * scaled.batch == config[name] * config.batch, name
+    for name in ("steps", "eval_every", "log_every"):
+        assert scaled[name] % scaled.steps_per_dispatch == 0, name
+    with pytest.raises(ValueError, match="config.log_every"):
+        scale(config, 1000)
+
+
+def test_a_bucket_is_refused_in_a_line(toy_config, tmp_path):
+    with pytest.raises(ValueError, match="gs://bucket/x is not on a local disk"):
+        loop.train(toy_config, "gs://bucket/x")
+    toy_config.data_dir = "gs://bucket/data"
+    with pytest.raises(ValueError, match="gs://bucket/data is not on a local disk"):
+        loop.train(toy_config, tmp_path / "run")
+    assert not Path("gs:").exists() and not list(tmp_path.iterdir())

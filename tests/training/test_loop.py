@@ -333,7 +333,6 @@ def test_a_workdir_of_another_run_is_refused_and_left_alone(toy_data, trained, c
             "config.steps is 7, not a multiple of config.steps_per_dispatch (2)",
         ),
         ({"log_every": 0}, "config.log_every is 0; expected at least 1"),
-        ({"batch": 6}, "config.batch is 6, not a multiple of the 4 devices"),
         ({"loss": "dice"}, "expected one of sum, mean, mse"),
         ({"void": "ignored"}, "unknown config.void 'ignored'; expected one of background, ignore"),
         ({"dtype": "float33"}, "unknown config.dtype 'float33'"),
