@@ -14,6 +14,7 @@ from fss_jax.runtime.devices import local_devices, that_share
 from fss_jax.training import checks, loop
 from fss_jax.training.loop import Learner
 from fss_jax.training.optimizers import make_optimizer
+from fss_jax.training.step_memory import step_bytes
 
 GIB = 2**30
 
@@ -66,7 +67,7 @@ def dry_run(
     state = TrainState(step, params, variables, opt_state)
     resident = feed.choose_bank(config.bank, split, config.canvas, devices[0])
     steps = loop.make_train_step(model, optimizer, config, learner.loss)
-    needed = loop.step_bytes(steps, state, split, config, plan, resident)
+    needed = step_bytes(steps, state, split, config, plan, resident)
     numbers = sum(leaf.size for leaf in jax.tree.leaves(params))
     wanted = needed(batch)
     sharing = len(devices) if devices[0].platform == "cpu" else 1  # one memory for all

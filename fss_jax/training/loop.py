@@ -40,12 +40,12 @@ from fss_jax.training import checks
 from fss_jax.training.journal import Journal
 from fss_jax.training.losses import segmentation_loss
 from fss_jax.training.optimizers import make_optimizer
+from fss_jax.training.step_memory import check_memory
 
 log = logging.getLogger(__name__)
 
 DATA_SCOPE, OPTIMIZER_SCOPE = "episode", "optimizer"  # names in a profile
 LESS = "lower config.batch (config.accumulate makes the same update of it) or set config.remat=True"
-ENOUGH_PER_PIXEL = 2**14  # bytes that no method here needs for a pixel: VGG-16 keeps about 3 KB
 
 
 def episode_loss(model: nn.Module, config: ConfigDict) -> tuple[Callable, Callable]:
@@ -210,63 +210,6 @@ class Learner:
     validation: type = Validation
 
 
-def step_bytes(
-    step: Callable,
-    state: TrainState,
-    split: datasets.Split,
-    config: ConfigDict,
-    plan: feed.Plan,
-    resident: bool,
-) -> Callable[[int], int]:
-    """Episodes per device -> bytes that a step of `make_train_step` needs on each device, by tracing.
-
-    Args:
-      state: arrays or shapes.
-      resident: whether the split's whole bank lies on the device.
-    """
-    rows = _bank_rows(split, config, plan, resident)
-
-    def needed(batch: int) -> int:
-        records = (
-            jax.ShapeDtypeStruct((plan.steps, batch, images), jnp.int32)
-            for images in (config.shots, config.queries)
-        )
-        bank = banks.shapes(split, config.canvas, rows)
-
-        def run(state, bank, *records):
-            return step(state, banks.Bank(*bank), *records)
-
-        total = len(plan.devices) * jax.process_count()
-        return memory.peak_bytes(run, state, bank, *records, axis_env=[(AXIS, total)])
-
-    return needed
-
-
-def _bank_rows(split: datasets.Split, config: ConfigDict, plan: feed.Plan, resident: bool) -> int:
-    drawn = plan.steps * plan.batch * (config.shots + config.queries)
-    return len(split.image_ids) if resident else drawn
-
-
-def _check_memory(
-    step: Callable,
-    state: TrainState,
-    split: datasets.Split,
-    config: ConfigDict,
-    plan: feed.Plan,
-    resident: bool,
-) -> None:
-    """Raises ValueError, before anything is compiled, if a step will not fit into the device."""
-    side = config.query_size or config.canvas
-    pixels = config.shots * config.support_size**2 + config.queries * side**2
-    kept = 8 * sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-    kept += banks.canvas_bytes(_bank_rows(split, config, plan, resident), config.canvas)
-    clearly = kept + ENOUGH_PER_PIXEL * pixels * plan.batch
-    if clearly * len(plan.devices) < memory.device_bytes(plan.devices[0]):
-        return  # spare small runs the tracing
-    needed = step_bytes(step, state, split, config, plan, resident)
-    memory.demand_room(needed, plan.batch, plan.devices[0], len(plan.devices))
-
-
 def training_episodes(
     config: ConfigDict, learner: Learner
 ) -> tuple[datasets.Split, EpisodeSampler]:
@@ -334,7 +277,7 @@ def _train(config: ConfigDict, workdir: Path, device_count: int, learner: Learne
     )
     resident = feed.choose_bank(config.bank, split, config.canvas, devices[0])
     steps = make_train_step(model, optimizer, config, learner.loss)
-    _check_memory(steps, state, split, config, plan, resident)
+    check_memory(steps, state, split, config, plan, resident)
 
     if resuming:
         checkpoints.set_aside(workdir, folder)

@@ -1,0 +1,72 @@
+"""Whether a training step fits into a device's memory, by tracing it: nothing is compiled or run."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from fss_jax.data import bank as banks
+from fss_jax.data import datasets, feed
+from fss_jax.runtime import memory
+from fss_jax.runtime.checkpoints import TrainState
+from fss_jax.runtime.devices import AXIS
+
+ENOUGH_PER_PIXEL = 2**14  # bytes that no method here needs for a pixel: VGG-16 keeps about 3 KB
+
+
+def step_bytes(
+    step: Callable,
+    state: TrainState,
+    split: datasets.Split,
+    config: ConfigDict,
+    plan: feed.Plan,
+    resident: bool,
+) -> Callable[[int], int]:
+    """Episodes per device -> bytes that a step of `make_train_step` needs on each device, by tracing.
+
+    Args:
+      state: arrays or shapes.
+      resident: whether the split's whole bank lies on the device.
+    """
+    rows = _bank_rows(split, config, plan, resident)
+
+    def needed(batch: int) -> int:
+        records = (
+            jax.ShapeDtypeStruct((plan.steps, batch, images), jnp.int32)
+            for images in (config.shots, config.queries)
+        )
+        bank = banks.shapes(split, config.canvas, rows)
+
+        def run(state, bank, *records):
+            return step(state, banks.Bank(*bank), *records)
+
+        total = len(plan.devices) * jax.process_count()
+        return memory.peak_bytes(run, state, bank, *records, axis_env=[(AXIS, total)])
+
+    return needed
+
+
+def _bank_rows(split: datasets.Split, config: ConfigDict, plan: feed.Plan, resident: bool) -> int:
+    drawn = plan.steps * plan.batch * (config.shots + config.queries)
+    return len(split.image_ids) if resident else drawn
+
+
+def check_memory(
+    step: Callable,
+    state: TrainState,
+    split: datasets.Split,
+    config: ConfigDict,
+    plan: feed.Plan,
+    resident: bool,
+) -> None:
+    """Raises ValueError, before anything is compiled, if a step will not fit into the device."""
+    side = config.query_size or config.canvas
+    pixels = config.shots * config.support_size**2 + config.queries * side**2
+    kept = 8 * sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    kept += banks.canvas_bytes(_bank_rows(split, config, plan, resident), config.canvas)
+    clearly = kept + ENOUGH_PER_PIXEL * pixels * plan.batch
+    if clearly * len(plan.devices) < memory.device_bytes(plan.devices[0]):
+        return  # spare small runs the tracing
+    needed = step_bytes(step, state, split, config, plan, resident)
+    memory.demand_room(needed, plan.batch, plan.devices[0], len(plan.devices))
