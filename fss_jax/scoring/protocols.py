@@ -41,7 +41,8 @@ class Protocol:
       metric: 'pooled' or 'per_image' (see `metrics.score`).
       min_lattice_hits, min_area: small-object filters (protocols.md A.2, D.1).
       also, without: items that a published list has in spite of the filter, or lacks.
-      lists: SHA-256 of the lists that the released code yields, where they are known.
+      lists: SHA-256 of the lists that the released code yields, where they are known; ours, since
+        nobody published a hash.
       datasets: patterns of the datasets that it was published for.
       remedy: what to do where a class has too few images for the list.
       training: what the paper trained on; this repository's dataset for it, if it has one.

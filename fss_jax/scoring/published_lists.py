@@ -1,4 +1,4 @@
-"""Fixed test lists of published protocols other than OSLSM's own (which is in `episodes`)."""
+"""Fixed test lists of published protocols other than OSLSM's own (which is in `records`)."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,8 @@ import numpy as np
 
 from fss_jax.data.records import Item, Records, TooFewImages
 
-# SHA-256 of the text of each fold's list (see episodes.records_sha256), 1-shot and 5-shot in turn.
+# Nobody published a hash: these are ours, of the lists that released code yields. SHA-256 of the text
+# of each fold's episodes (see records.records_sha256), 1-shot and 5-shot in turn.
 # Of OSLSM's loader: protocols.md A.8.
 OSLSM_LISTS = (
     "b5433c739d1fc932affd960c36e3503d9ef5058ce86a1a56c2137dc5061af4a4",
@@ -18,7 +19,21 @@ OSLSM_LISTS = (
     "8ba280ee031e6cd67d75e698adf49abf7140c733e5104127bea9cd73bc2d9137",
     "1c911f27c96487ab8492c23bb5a95b4e80d039ebf8783b92bbdae360b0fcbe13",
 )
-# Of HSNet's files, walked as its loader does (tests/test_protocols.py does so).
+# Of the items that the loader draws from, a fold each: lines `IMAGE CLASS`, sorted.
+OSLSM_ITEMS = (
+    "ce7e5603cb360372c8ae509d80f558226f379e0eb48d7dab9be26431665b8393",
+    "da7f206d3f2404aa10be1ab09424529bebcf10c854e36316c5109d3a91faf03f",
+    "2b94c2718b64b43570381ec4661af5ede92cc1a5392fb8b0de230c4d0483426e",
+    "593621daf27696f7ad0f23c4f7b4a777848dd5a76c5dbe55163f3d5b2aca72bd",
+)
+# Of HSNet's files data/splits/pascal/val/fold?.txt, lines `IMAGE__CLASS`.
+HSNET_ITEMS = (
+    "748e2f4732ac502cb3aa1f3768936b394bd7ba4e611ac5bf959291a268e249df",
+    "afce1929e4dacbc13c07f9a26d4ce7738d415e1b18443fe173e58303836f5c14",
+    "50b1f5218e8f882ca65d85da5be230b978a70067e9b3e0e9fca1528f546bd7fb",
+    "c3825d7c52d1608d4c62c5b85d6ef3f74cf5898032bc068a94c971df17bdf71a",
+)
+# Of HSNet's files, walked as its loader does (tests/scoring/test_protocols.py does so).
 HSNET_LISTS = (
     "b0c5744b9c44593a17ff1ee54d3a3482362c5de519f3b86dbb3c6a96222d330f",
     "1727516431517914ec0bd6f437b86df3e9cc8ba2d667955f85ba02d0bc57e8d7",

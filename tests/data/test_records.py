@@ -4,6 +4,7 @@ import collections
 import hashlib
 
 import numpy as np
+import published
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,49 +18,39 @@ from fss_jax.data.records import (
     parse_records,
     records_sha256,
 )
+from fss_jax.scoring.published_lists import OSLSM_ITEMS, OSLSM_LISTS
 
-# (1-shot, 5-shot) hashes of the four lists that the released code yields (protocols.md A.8).
-PUBLISHED = [
-    (
-        "b5433c739d1fc932affd960c36e3503d9ef5058ce86a1a56c2137dc5061af4a4",
-        "8e3254b62ca0d8031e3f59f40ae4487f8329e69a4fe56d34109da9ec92aac98e",
-    ),
-    (
-        "13bc476f5188a907697ac646c2940e242694a751ac42233ac44b7956cabe17b0",
-        "f49181c48d9dd67f2e2bccf6fb495200789ca9810cf97559ce2b60574f296a4f",
-    ),
-    (
-        "fee033b7246d5a9272f8e3e9ab4b59fd4bcf63602f327a91730f1eeb0ecdc82e",
-        "c2368f366ee9c816e5cdda2809c354c2ba06f50df052346a450ea9d6f20d72db",
-    ),
-    (
-        "8ba280ee031e6cd67d75e698adf49abf7140c733e5104127bea9cd73bc2d9137",
-        "1c911f27c96487ab8492c23bb5a95b4e80d039ebf8783b92bbdae360b0fcbe13",
-    ),
-]
+PUBLISHED = [OSLSM_LISTS[fold : fold + 2] for fold in range(0, 8, 2)]
 
 
-def published_items(shared, fold):
-    lines = (shared / f"protocols/oslsm/items_fold{fold}.txt").read_text().splitlines()
-    return [(image_id, int(class_id)) for image_id, class_id in map(str.split, lines)]
+@pytest.mark.parametrize("fold", range(4))
+def test_the_release_s_test_list_is_met_exactly(fold):
+    """By the hashes of the lists that the released code yields (protocols.md A.8), on any machine."""
+    text = published.oslsm_text(fold)
+    assert hashlib.sha256(text.encode()).hexdigest() == OSLSM_ITEMS[fold]
+    items = published.oslsm_items(fold)
+    for shots in (1, 5):
+        records = oslsm_test_records(items, shots=shots)
+        assert records_sha256(records) == PUBLISHED[fold][shots == 5]
+        assert not (records.support == records.query).any()
+        changed = oslsm_test_records([*items[:-1], ("2011_000999", items[-1][1])], shots=shots)
+        assert records_sha256(changed) != PUBLISHED[fold][shots == 5]
 
 
 @pytest.mark.shared
 @pytest.mark.parametrize("shots", [1, 5])
 @pytest.mark.parametrize("fold", range(4))
-def test_the_release_s_test_list_is_met_exactly(shared, fold, shots):
-    items = published_items(shared, fold)
-    records = oslsm_test_records(items, shots=shots)
+def test_the_hashes_are_those_of_the_dumps_of_the_release(shared, fold, shots):
+    items = (shared / f"protocols/oslsm/items_fold{fold}.txt").read_text()
+    assert items == published.oslsm_text(fold)
     dump = (shared / f"protocols/oslsm/episodes_fold{fold}_{shots}shot.txt").read_text()
-    assert format_records(records) == dump
-    assert records_sha256(records) == PUBLISHED[fold][shots == 5]
     assert hashlib.sha256(dump.encode()).hexdigest() == PUBLISHED[fold][shots == 5]
-    assert not (records.support == records.query).any()
+    records = oslsm_test_records(published.oslsm_items(fold), shots=shots)
+    assert format_records(records) == dump
 
 
-@pytest.mark.shared
-def test_another_seed_is_another_list_and_a_shorter_one_its_start(shared):
-    items = published_items(shared, 0)
+def test_another_seed_is_another_list_and_a_shorter_one_its_start():
+    items = published.oslsm_items(0)
     whole = oslsm_test_records(items, shots=1)
     assert format_records(oslsm_test_records(items, shots=1, count=400)) == format_records(
         whole[:400]

@@ -4,11 +4,12 @@ import dataclasses
 import hashlib
 
 import numpy as np
+import published
 import pytest
 
 from fss_jax.data import datasets
 from fss_jax.data.records import TooFewImages, format_records
-from fss_jax.scoring import protocols
+from fss_jax.scoring import protocols, published_lists
 
 
 @pytest.fixture(scope="module")
@@ -24,30 +25,24 @@ def test_the_oslsm_protocols_are_the_release_s_but_for_the_size():
     assert dataclasses.replace(release, **changed) == paper
 
 
-@pytest.mark.shared
-def test_the_release_s_protocol_gives_its_published_list(shared, split):
-    """Fold 1, 1-shot (protocols.md A.8): a protocol is no more than its items say."""
-    lines = (shared / "protocols/oslsm/items_fold1.txt").read_text().splitlines()
-    items = tuple((image_id, int(class_id)) for image_id, class_id in map(str.split, lines))
-    records = protocols.get("oslsm_release").records(dataclasses.replace(split, items=items), 1)
-    digest = hashlib.sha256(format_records(records).encode()).hexdigest()
-    assert digest == "13bc476f5188a907697ac646c2940e242694a751ac42233ac44b7956cabe17b0"
-    assert digest == protocols.get("oslsm_release").lists[2]
+@pytest.mark.parametrize("fold", range(4))
+def test_the_release_s_protocols_give_its_lists(split, fold):
+    """All eight (protocols.md A.8): a protocol is no more than its items say."""
+    pascal = dataclasses.replace(split, items=tuple(published.oslsm_items(fold)))
+    for name in ("oslsm_release", "oslsm_paper"):
+        protocol = protocols.get(name)
+        for shots in (1, 5):
+            text = format_records(protocol.records(pascal, shots))
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            assert digest == protocol.lists[2 * fold + (shots == 5)]
 
 
-def published_items(shared, fold):
-    """The fold's items that pass the lattice filter, from the dump of OSLSM's loader."""
-    lines = (shared / f"protocols/oslsm/items_fold{fold}.txt").read_text().splitlines()
-    return {(image_id, int(class_id)) for image_id, class_id in map(str.split, lines)}
-
-
-@pytest.mark.shared
 @pytest.mark.parametrize("fold", range(4))
 @pytest.mark.parametrize("shots", [1, 5])
-def test_hsnet_s_list_is_its_file_s_walked_as_its_loader_does(shared, split, fold, shots):
-    lines = (shared / f"protocols/lists/hsnet_pascal_val_fold{fold}.txt").read_text().split()
-    listed = [(line.split("__")[0], int(line.split("__")[1])) for line in lines]
-    kept = published_items(shared, fold)
+def test_hsnet_s_list_is_its_file_s_walked_as_its_loader_does(split, fold, shots):
+    listed, kept = published.hsnet_items(fold), published.oslsm_items(fold)
+    file = "".join(f"{image_id}__{class_id:02d}\n" for image_id, class_id in listed)
+    assert hashlib.sha256(file.encode()).hexdigest() == published_lists.HSNET_ITEMS[fold]
     items = sorted({*kept, *listed})
     hits = np.asarray([3 * (item in kept) for item in items])
     whole = dataclasses.replace(
