@@ -4,10 +4,12 @@ import dataclasses
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from fss_jax import configs
@@ -223,5 +225,31 @@ def table(experiment: Experiment, scores: list[dict]) -> str:
             str(score["training_step"]),
         ]
         lines.append("| " + " | ".join(cells) + " |")
+    lines += _fold_means(experiment, scores)
     lines += ["", f"{provenance_line(scores[-1])}.", "", f"`{scores[-1]['command']}`", ""]
     return "\n".join(lines)
+
+
+FOLDS = 4
+
+
+def _fold_means(experiment: Experiment, scores: list[dict]) -> list[str]:
+    """A line for each row and number of shots that has a score on every fold."""
+    found: dict[tuple[str, str], dict[str, tuple[float, float | None]]] = {}
+    for scoring, score in zip(experiment.scorings, scores, strict=True):
+        fold = re.search(r"fold (\d) ", scoring.column)
+        if fold:
+            key = scoring.row, scoring.column[fold.end() :]
+            found.setdefault(key, {})[fold[1]] = (100 * score["miou"], scoring.published)
+    means = {
+        key: list(zip(*folds.values(), strict=True))
+        for key, folds in found.items()
+        if len(folds) == FOLDS
+    }
+    if not means:
+        return []
+    lines = ["", "| row | mean of the folds | ours, mIoU % | published |", "| --- |" + " --- |" * 3]
+    for (row, column), (ours, published) in means.items():
+        known = "" if None in published else f"{np.mean(published):.2f}"
+        lines.append(f"| {row} | {column} | {np.mean(ours):.2f} | {known} |")
+    return lines
