@@ -18,18 +18,24 @@ def split(toy_data):
 
 
 def test_the_oslsm_protocols_are_the_release_s_but_for_the_size():
-    release, paper = protocols.get("oslsm_release"), protocols.get("oslsm_paper")
+    release, native = protocols.get("oslsm_release"), protocols.get("oslsm_release_native")
     assert (release.episodes, release.seed, release.score_size) == (1000, 1385, 500)
     assert release.void == "background" and release.min_lattice_hits == 3
-    changed = {"name": "oslsm_paper", "score_size": 0, "source": paper.source}
-    assert dataclasses.replace(release, **changed) == paper
+    changed = {"name": native.name, "score_size": 0, "source": native.source}
+    assert dataclasses.replace(release, **changed) == native
+
+
+def test_the_paper_takes_every_image_that_shows_the_class():
+    """One pixel is enough (OSLSM 5); the release's filter wants three points of its lattice."""
+    paper = protocols.get("oslsm_paper")
+    assert (paper.min_area, paper.min_lattice_hits, paper.score_size, paper.lists) == (1, 0, 0, ())
 
 
 @pytest.mark.parametrize("fold", range(4))
 def test_the_release_s_protocols_give_its_lists(split, fold):
     """All eight (protocols.md A.8): a protocol is no more than its items say."""
     pascal = dataclasses.replace(split, items=tuple(published.oslsm_items(fold)))
-    for name in ("oslsm_release", "oslsm_paper"):
+    for name in ("oslsm_release", "oslsm_release_native"):
         protocol = protocols.get(name)
         for shots in (1, 5):
             text = format_records(protocol.records(pascal, shots))

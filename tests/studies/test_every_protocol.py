@@ -15,7 +15,16 @@ def test_a_dataset_is_served_by_the_protocols_published_for_it():
     def serving(dataset):
         return {name for name, p in protocols.PROTOCOLS.items() if p.serves(dataset)} - set(OURS)
 
-    pascal = {"oslsm_release", "oslsm_paper", "panet", "canet", "canet_paper", "hsnet", "pfenet"}
+    pascal = {
+        "oslsm_release",
+        "oslsm_paper",
+        "oslsm_release_native",
+        "panet",
+        "canet",
+        "canet_paper",
+        "hsnet",
+        "pfenet",
+    }
     assert serving("pascal_5i/fold1") == serving("pascal_5i/fold3_dedup") == pascal
     assert serving("coco_20i/fold2") == {"hsnet_coco", "pfenet_coco"}
     assert serving("coco_20i/fold2_block") == {"panet_coco", "pfenet_coco"}
@@ -23,7 +32,7 @@ def test_a_dataset_is_served_by_the_protocols_published_for_it():
 
 
 def test_a_difference_is_told_from_the_fields():
-    release, paper = protocols.get("oslsm_release"), protocols.get("oslsm_paper")
+    release, paper = protocols.get("oslsm_release"), protocols.get("oslsm_release_native")
     assert (
         every_protocol.explain(paper, release)
         == "scored at: the image's own size instead of 500 x 500"

@@ -4,7 +4,8 @@ python train.py --config oslsm/paper --workdir runs/oslsm_paper_fold0 \
     --config.dataset=pascal_5i/fold0 --config.init=caffe:vgg16:VGG_ILSVRC_16_layers.caffemodel
 
 FCN's own padding, one hash for all 4097 numbers, images drawn before classes, one episode an update,
-no weight decay, 0.1 for the whole conditioning branch. Not trained here in full.
+no weight decay, 0.1 for the whole conditioning branch. With --config.model.geometry=paper_order the
+sigmoid comes before the upsampling, as in its Equation 2. Not trained here in full.
 """
 
 from ml_collections import ConfigDict

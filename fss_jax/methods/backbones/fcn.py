@@ -6,10 +6,13 @@ that each cell's score lands on the middle of what the cell sees.
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
+
+SURE = 1e-6  # probabilities are kept this far from 0 and 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,11 +24,14 @@ class Geometry:
       pad: zero padding of the first convolution; None: the backbone's own.
       clamp: whether the outermost scores continue to the border; else they fade to zero, as Caffe's
         deconvolution leaves them.
+      probabilities: whether a score passes the sigmoid before it is upsampled, as OSLSM's Equation 2
+        orders it; its release upsamples scores. The two do not commute.
     """
 
     stride: int
     pad: int | None = None
     clamp: bool = False
+    probabilities: bool = False
 
 
 GEOMETRIES = {
@@ -33,6 +39,7 @@ GEOMETRIES = {
     "release": Geometry(stride=32, pad=121),
     # FCN-32s, which OSLSM 4.2 builds on: pixel 19.
     "paper": Geometry(stride=32, pad=100),
+    "paper_order": Geometry(stride=32, pad=100, probabilities=True),
     # OSLSM 7 names a dilated FCN of stride 8 without its padding. Ours keeps the map's size: cell
     # i lies over pixels 8 i ... 8 i + 7. Stride 4 is for small images.
     "dilated8": Geometry(stride=8, clamp=True),
@@ -88,4 +95,10 @@ def upsample(
     rows = interpolation(size[0], score.shape[-2], layout, first_center)
     cols = interpolation(size[1], score.shape[-1], layout, first_center)
     rows, cols = jnp.asarray(rows, score.dtype), jnp.asarray(cols, score.dtype)
-    return jnp.einsum("yi,...ij,xj->...yx", rows, score, cols, precision=lax.Precision.HIGHEST)
+    if layout.probabilities:
+        score = jax.nn.sigmoid(score)
+    score = jnp.einsum("yi,...ij,xj->...yx", rows, score, cols, precision=lax.Precision.HIGHEST)
+    if not layout.probabilities:
+        return score
+    score = jnp.clip(score, SURE, 1.0 - SURE)
+    return jnp.log(score) - jnp.log1p(-score)  # back to a logit: positive where over one half
