@@ -28,6 +28,7 @@ from fss_jax.runtime import files
 
 MAX_BYTES = 50 * 2**20  # of an uploaded file
 MAX_PIXELS = 50_000_000  # of an uploaded picture: 150 MB when decoded
+MAX_TOTAL = 20 * 2**30  # bytes of all images of a folder
 EXAMPLES = 50
 ORDERS = ("least sure first", "surest first", "by name")
 
@@ -95,12 +96,16 @@ class Workbench:
     def add_images(self, uploads: Sequence[Path]) -> list[str]:
         """Takes up picture files; returns what is wrong with those that were refused, a line each."""
         refused = []
+        room = MAX_TOTAL - sum(path.stat().st_size for path in self._images.iterdir())
         for file in uploads:
             name = re.sub(r"[^\w.-]+", "_", file.name).lstrip(".") or "image"
             try:
                 if Path(name).suffix.lower() not in pairs.PICTURES:
                     raise ValueError(f"{name} is no picture ({', '.join(pairs.PICTURES)})")
                 read_upload(file, name)
+                room -= file.stat().st_size
+                if room < 0:
+                    raise ValueError(f"{name} is refused: the pictures may take {MAX_TOTAL} bytes")
             except (ValueError, OSError) as error:
                 refused.append(" ".join(str(error).split()))
                 continue

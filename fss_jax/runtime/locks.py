@@ -13,12 +13,12 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-TRAINING, WRITING = "training.lock", ".writing.lock"
+HOLDER, WRITING = "process.lock", ".writing.lock"
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _threads: dict[str, threading.Lock] = {}
 _threads_guard = threading.Lock()
@@ -29,22 +29,34 @@ class Held(ValueError):
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Holds a folder for one training; whose it is stands in FOLDER/training.lock until the end.
+def alone(
+    folder: Path, doing: str = "being trained in by", option: str = "--workdir"
+) -> Iterator[None]:
+    """Holds a folder for one process; whose it is stands in FOLDER/process.lock until the end.
 
     A lock that a dead process left is taken over, and said.
+
+    Args:
+      doing, option: for the message: what it is, and what chooses another folder.
 
     Raises:
       Held: another one holds it.
     """
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / TRAINING
-    file, locked = _open(path, folder)
+    path = folder / HOLDER
+
+    def held(holder: dict | None) -> Held:
+        return Held(
+            f"{folder} is {doing} {_said(holder)}; wait for it, stop it, or choose another {option} "
+            f"(delete {path} only if that process is gone)"
+        )
+
+    file, locked = _open(path, held)
     try:
         holder = _holder(file)
         if not locked and holder and _may_live(holder):
-            raise _held(folder, holder)
+            raise held(holder)
         if holder:
             log.warning(
                 "%s was left locked by %s, which is gone: taken over", folder, _said(holder)
@@ -65,7 +77,7 @@ def alone(folder: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
-def _open(path: Path, folder: Path):
+def _open(path: Path, held: Callable[[dict | None], Held]):
     """The lock's file and whether the system holds it for us."""
     while True:
         file = path.open("a+")
@@ -74,7 +86,7 @@ def _open(path: Path, folder: Path):
         except BlockingIOError:
             holder = _holder(file)
             file.close()
-            raise _held(folder, holder) from None
+            raise held(holder) from None
         except OSError as error:
             if error.errno in _WITHOUT_LOCKS:
                 return file, False
@@ -111,13 +123,6 @@ def _said(holder: dict | None) -> str:
     if holder is None:
         return "another process"
     return f"process {holder['pid']} on {holder['host']} (since {holder['since']})"
-
-
-def _held(folder: Path, holder: dict | None) -> Held:
-    return Held(
-        f"{folder} is being trained in by {_said(holder)}; wait for it, stop it, or choose another "
-        f"--workdir (delete {folder / TRAINING} only if that process is gone)"
-    )
 
 
 @contextlib.contextmanager

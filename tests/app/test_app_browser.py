@@ -51,7 +51,7 @@ def server(toy_workdir, tmp_path_factory):
         try:
             line = process.stdout.readline()
             assert line.startswith("open http://127.0.0.1:"), line
-            yield line.split()[1], folder
+            yield line.split()[1].partition("?")[0], folder
         finally:
             process.terminate()
 
@@ -101,7 +101,7 @@ def test_paint_predict_correct_predict_again_and_export(server, toy_workdir, tmp
         page = browser.new_page(viewport={"width": 1200, "height": 1000})
         page.set_default_timeout(WAIT)
         page.on("request", lambda request: outside.append(request.url))
-        page.goto(address)
+        page.goto(f"{address}?key={(folder / '.key').read_text().strip()}")
         chooser = page.locator("#example-file input[type=file]")
         chooser.wait_for(state="attached", timeout=WAIT)
 

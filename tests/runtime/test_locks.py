@@ -39,7 +39,7 @@ def test_a_second_training_is_told_who_has_the_workdir(tmp_path, holder):
         pytest.fail("two in one workdir")
     assert f"process {holder.pid} on {socket.gethostname()}" in str(error.value)
     assert str(tmp_path / "run") in str(error.value) and "another --workdir" in str(error.value)
-    assert (tmp_path / "run" / locks.TRAINING).exists()
+    assert (tmp_path / "run" / locks.HOLDER).exists()
 
 
 def test_a_killed_training_leaves_a_lock_that_is_taken_over_and_said(tmp_path, holder, caplog):
@@ -48,8 +48,8 @@ def test_a_killed_training_leaves_a_lock_that_is_taken_over_and_said(tmp_path, h
     with locks.alone(tmp_path / "run"):
         said = f"left locked by process {holder.pid} on {socket.gethostname()}"
         assert said in caplog.text and "taken over" in caplog.text
-        assert json.loads((tmp_path / "run" / locks.TRAINING).read_text())["pid"] == os.getpid()
-    assert not (tmp_path / "run" / locks.TRAINING).exists()
+        assert json.loads((tmp_path / "run" / locks.HOLDER).read_text())["pid"] == os.getpid()
+    assert not (tmp_path / "run" / locks.HOLDER).exists()
 
 
 @pytest.mark.parametrize("host, refused", [(socket.gethostname(), False), ("elsewhere", True)])
@@ -61,7 +61,7 @@ def test_without_locks_of_the_file_system_the_file_decides(tmp_path, monkeypatch
     with subprocess.Popen(["true"]) as gone:
         gone.wait()
     line = json.dumps({"pid": gone.pid, "host": host, "since": "then"})
-    (tmp_path / locks.TRAINING).write_text(line)
+    (tmp_path / locks.HOLDER).write_text(line)
     if refused:
         with pytest.raises(locks.Held, match="elsewhere"), locks.alone(tmp_path):
             pytest.fail("that process may live")

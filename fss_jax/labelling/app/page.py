@@ -4,13 +4,18 @@
 
 Paint the object in one to a few pictures, drop the others, look at what was found (the least sure
 first), correct it with the brush, use corrections as examples, export. Needs the extra `app`; works
-without a network, and only this computer can open the page unless --host says otherwise. Whoever can
-open the page can see and change what is in --folder, nothing else.
+without a network, and only this computer can open the page unless --host says otherwise, which
+demands --logins. The address that is printed opens --folder; every other browser or login has a
+folder of its own in it, unless --shared. Nothing else can be seen or changed.
 """
 
 import argparse
+import contextlib
 import os
+import secrets
+import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +25,19 @@ from PIL import Image
 from data_builders.pictures import FORMATS
 from fss_jax.data.imaging import VOID
 from fss_jax.labelling import job, labels, pictures
-from fss_jax.labelling.workbench import MAX_BYTES, MAX_PIXELS, ORDERS, Workbench, read_upload
+from fss_jax.labelling.app.editor import bound
+from fss_jax.labelling.app.guard import Guard, is_local, known_hosts, plain
+from fss_jax.labelling.app.people import SHARED, People, of, read_logins
+from fss_jax.labelling.workbench import MAX_BYTES, MAX_PIXELS, ORDERS, read_upload
 from fss_jax.reports import drawing
-from fss_jax.runtime import messages
+from fss_jax.runtime import locks, messages
 
 SIDE = 800  # pixels that a picture is painted at
 THUMBNAIL = 480
 OBJECT, NOTHING = drawing.PREDICTION_COLOR, (100, 143, 255)  # what the brush adds, and takes away
 SERVED = "served"  # the only folder below --folder that the page serves files from
+QUOTA = 2 * 2**30  # bytes of SERVED, which is emptied when the page starts and ends
+DELETE = (3600, 24 * 3600)  # every hour, what a session left a day ago
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; worker-src 'self' "
     "blob:; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
@@ -41,39 +51,44 @@ def no_network() -> None:
     os.environ["HF_HUB_OFFLINE"] = os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 
-def build(bench: Workbench) -> Any:
-    """The page of a workbench, a `gradio.Blocks`."""
+def build(people: People, served: Path) -> Any:
+    """The page, a `gradio.Blocks`: to each person their own workbench.
+
+    Args:
+      served: the folder that files may be served from.
+    """
     import gradio as gr
 
     colors = ["#{:02x}{:02x}{:02x}".format(*color) for color in (OBJECT, NOTHING)]
     brush = gr.Brush(colors=colors, default_size=18, color_mode="fixed")
 
     def editor(title: str, elem_id: str) -> Any:
-        return gr.ImageEditor(
+        made = gr.ImageEditor(
             label=title, type="numpy", image_mode="RGBA", sources=(), transforms=(),
             brush=brush, format="png",
             layers=gr.LayerOptions(allow_additional_layers=False), height=460, buttons=[],
             elem_id=elem_id,
         )  # fmt: skip
+        return bound(made)
 
     def guarded(function):
-        """What a person can mend is shown to them; an editor's other errors stay ours."""
+        """Gives the workbench of who asks; what a person can fix is shown to them."""
 
-        def call(*arguments):
+        def call(request: gr.Request, *arguments):
             try:
-                return function(*arguments)
+                return function(of(people, request), *arguments)
             except (ValueError, OSError) as error:
                 raise gr.Error(" ".join(str(error).split()), duration=None) from error
 
         return call
 
-    def open_example(file):
+    def open_example(bench, file):
         if file is None:
             return None, None, None
         rgb = read_upload(Path(file))
         return canvas(rgb), rgb, None
 
-    def open_mask(file, rgb):
+    def open_mask(bench, file, rgb):
         if rgb is None:
             raise ValueError("upload the picture first, then its mask")
         read_upload(Path(file))
@@ -82,49 +97,52 @@ def build(bench: Workbench) -> Any:
             raise ValueError("the mask has another size than its picture")
         return canvas(rgb, mask), mask
 
-    def add_example(drawn, rgb, mask, sparse):
+    def add_example(bench, drawn, rgb, mask, sparse):
         if rgb is None:
             raise ValueError("upload a picture of the object first")
         start = np.zeros(rgb.shape[:2], bool) if mask is None else mask
         bench.add_example(rgb, strokes(drawn, rgb.shape[:2]) if sparse else painted(drawn, start))
         return None, None, None, None, None, bench.examples()
 
-    def remove_examples():
+    def remove_examples(bench):
         bench.remove_examples()
         return bench.examples()
 
-    def predict(files, folder, order):
+    def predict(bench, files, folder, order):
         paths = [Path(file) for file in [*(files or []), *(folder or [])]]
         refused = bench.add_images(paths)
         count = bench.predict()
         lines = [f"Labelled images: {count}; examples: {len(bench.examples())}.", *refused]
-        return (*gallery(order), None, None, "\n\n".join(lines))
+        return (*gallery(bench, order), None, None, "\n\n".join(lines))
 
-    def gallery(order):
+    def gallery(bench, order):
         found = bench.found(order)
         return [(thumbnail(path), line) for _, path, line in found], [name for name, *_ in found]
 
-    def choose(names, event: gr.SelectData):
+    def choose(bench, names, event):
         name = names[event.index]
         return canvas(bench.image(name), bench.mask(name)), name, f"Correct **{name}**"
 
-    def correct(drawn, name, order):
+    def correct(bench, drawn, name, order):
         if not name:
             raise ValueError("choose an image above first")
         bench.correct(name, painted(drawn, bench.mask(name)))
-        return gallery(order)
+        return gallery(bench, order)
 
-    def teach(drawn, name, order):
-        shown = correct(drawn, name, order)
+    def teach(bench, drawn, name, order):
+        shown = correct(bench, drawn, name, order)
         bench.add_example(bench.image(name), bench.mask(name))
         return (*shown, bench.examples())
 
-    def export():
-        return str(bench.export(bench.folder / SERVED / "export"))
+    def export(bench):
+        # Whoever knows a served file's address can read it: nobody guesses this one.
+        return str(bench.export(served / secrets.token_hex(16)))
 
     hidden = {"api_visibility": "private"}
-    with gr.Blocks(title="fss_jax", analytics_enabled=False) as page:
+    with gr.Blocks(title="fss_jax", analytics_enabled=False, delete_cache=DELETE) as page:
         gr.Markdown("# Show a thing once, have it found in every other image")
+        if people.shared:
+            gr.Markdown(f"**{SHARED}**", elem_id="shared")
         original, given, chosen, names = gr.State(), gr.State(), gr.State(), gr.State([])
         with gr.Row():
             with gr.Column():
@@ -139,7 +157,7 @@ def build(bench: Workbench) -> Any:
                 )  # fmt: skip
                 sparse = gr.Checkbox(
                     label="A few strokes of both colors are enough: the rest is undecided",
-                    visible=bench.segmenter.takes_undecided, elem_id="sparse",
+                    visible=people.owner.segmenter.takes_undecided, elem_id="sparse",
                 )  # fmt: skip
                 add = gr.Button("Add to the examples", variant="primary")
             with gr.Column():
@@ -180,18 +198,27 @@ def build(bench: Workbench) -> Any:
         remove.click(guarded(remove_examples), None, examples, **hidden)
         predicted = [overlays, names, files, folder, told]
         for button in (find, again):
-            button.click(guarded(predict), [files, folder, order], predicted, **hidden)
+            button.click(
+                guarded(predict),
+                [files, folder, order],
+                predicted,
+                concurrency_id="model",
+                **hidden,
+            )
         order.change(guarded(gallery), order, [overlays, names], **hidden)
 
-        def choose_guarded(names, event: gr.SelectData):
-            return guarded(choose)(names, event)
+        def choose_guarded(request: gr.Request, names, event: gr.SelectData):
+            return guarded(choose)(request, names, event)
 
         overlays.select(choose_guarded, names, [fix, chosen, title], **hidden)
         save.click(guarded(correct), [fix, chosen, order], [overlays, names], **hidden)
         use.click(guarded(teach), [fix, chosen, order], [overlays, names, examples], **hidden)
         download.click(guarded(export), None, exported, **hidden)
-        page.load(lambda: (*gallery(ORDERS[0]), bench.examples()), None,
-                  [overlays, names, examples], **hidden)  # fmt: skip
+
+        def load(bench):
+            return *gallery(bench, ORDERS[0]), bench.examples()
+
+        page.load(guarded(load), None, [overlays, names, examples], **hidden)
     return page
 
 
@@ -242,55 +269,70 @@ def restrict_pillow() -> None:
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow refuses from twice its limit on
 
 
-def serve(bench: Workbench, host: str, port: int, *, wait: bool = True) -> tuple[Any, str]:
-    """Serves the page; returns it and its address (at once if not `wait`)."""
-    served = (bench.folder / SERVED).resolve()
-    served.mkdir(parents=True, exist_ok=True)
+def serve(
+    people: People,
+    host: str,
+    port: int,
+    *,
+    more_hosts: Sequence[str] = (),
+    wait: bool = True,
+) -> tuple[Any, str]:
+    """Serves the page; returns it and its address (at once if not `wait`).
+
+    Args:
+      more_hosts: further names that it is known by, as behind a proxy.
+
+    Raises:
+      ValueError: others than this computer could open it without a login; or another process serves
+        this folder.
+    """
+    if not is_local(host) and not people.logins:
+        raise ValueError(
+            f"--host {host} opens the page to others: name them with --logins FILE, lines of "
+            "NAME:PASSWORD"
+        )
+    served = (people.owner.folder / SERVED).resolve()
     os.environ["GRADIO_TEMP_DIR"] = str(served)
+    os.environ["FORWARDED_ALLOW_IPS"] = ""  # uvicorn's: nobody speaks for another
     no_network()
     import gradio as gr
     from starlette.middleware import Middleware
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    restrict_pillow()
-    page = build(bench).queue(default_concurrency_limit=1)
-    # Other sites cannot reach the page through a name of theirs that leads here.
-    hosts = ["127.0.0.1", "localhost", host] if host != "0.0.0.0" else ["*"]
-    middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=hosts), Middleware(_Policy)]
-    plain = gr.themes.Default(
-        font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
-    )
-    _, address, _ = page.launch(
-        server_name=host, server_port=port or None, share=False, quiet=True, show_error=False,
-        prevent_thread_lock=True, max_file_size=MAX_BYTES, strict_cors=True, ssr_mode=False,
-        pwa=False, mcp_server=False, enable_monitoring=False, footer_links=[], theme=plain,
-        app_kwargs={"middleware": middleware},
-    )  # fmt: skip
-    if wait:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(locks.alone(people.owner.folder, "served by", "--folder"))
+        empty(served)
+        stack.callback(empty, served)
+        restrict_pillow()
+        page = build(people, served).queue(default_concurrency_limit=1)
+        guard = Middleware(
+            Guard, hosts=known_hosts(host, more_hosts), people=people, served=served,
+            quota=QUOTA, policy=POLICY,
+        )  # fmt: skip
+        plain_theme = gr.themes.Default(
+            font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+        )
+        _, address, _ = page.launch(
+            server_name=f"[{plain(host)}]" if ":" in host else host, server_port=port or None,
+            share=False, quiet=True, show_error=False, auth=list(people.logins.items()) or None,
+            prevent_thread_lock=True, max_file_size=MAX_BYTES, strict_cors=True, ssr_mode=False,
+            pwa=False, mcp_server=False, enable_monitoring=False, footer_links=[], theme=plain_theme,
+            app_kwargs={"middleware": [guard]},
+        )  # fmt: skip
+        stack.callback(page.close, verbose=False)
+        if people.key:
+            address += f"?key={people.key}"
+        if not wait:
+            page.closing = stack.pop_all()  # whoever serves it so calls its close()
+            return page, address
         print(f"open {address} in a browser; Ctrl-C ends it", flush=True)
         page.block_thread()
     return page, address
 
 
-class _Policy:
-    """ASGI middleware: tells the browser to load nothing from elsewhere."""
-
-    def __init__(self, app):
-        self.app = app
-
-    async def __call__(self, scope, receive, send):
-        async def sent(message):
-            if message["type"] == "http.response.start":
-                message.setdefault("headers", []).extend(
-                    [
-                        (b"content-security-policy", POLICY.encode()),
-                        (b"x-content-type-options", b"nosniff"),
-                        (b"referrer-policy", b"no-referrer"),
-                    ]
-                )
-            await send(message)
-
-        await self.app(scope, receive, sent)
+def empty(served: Path) -> None:
+    """Removes what was uploaded for a session or made for one: it ends with the page."""
+    shutil.rmtree(served, ignore_errors=True)
+    served.mkdir(parents=True, exist_ok=True)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -307,6 +349,18 @@ def main(argv: list[str] | None = None) -> None:
         "--folder", type=Path, help="for uploads and labels; default: WORKDIR/app, or ./labelling"
     )
     parser.add_argument("--host", default="127.0.0.1", help="who may open it; default: only here")
+    parser.add_argument(
+        "--logins",
+        type=Path,
+        metavar="FILE",
+        help="of NAME:PASSWORD lines; must be with another --host",
+    )
+    parser.add_argument(
+        "--known_as", action="append", default=[], metavar="NAME", help="another name of this page"
+    )
+    parser.add_argument(
+        "--shared", action="store_true", help="all see and change the same pictures"
+    )
     parser.add_argument("--port", type=int, default=0, help="default: the first free from 7860 on")
     arguments = parser.parse_args(argv)
     folder = arguments.folder or (
@@ -319,8 +373,10 @@ def main(argv: list[str] | None = None) -> None:
         messages.fail(f"the page needs gradio ({error}): pip install 'fss_jax[app]'")
     try:
         messages.use_compilation_cache()
+        logins = read_logins(arguments.logins) if arguments.logins else {}
         segmenter = job.open_segmenter(arguments.workdir, arguments.checkpoint)
-        serve(Workbench(segmenter, folder), arguments.host, arguments.port)
+        people = People(segmenter, folder, shared=arguments.shared, logins=logins)
+        serve(people, arguments.host, arguments.port, more_hosts=arguments.known_as)
     except (ValueError, OSError) as error:
         messages.fail(error)
 
