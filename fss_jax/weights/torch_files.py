@@ -84,23 +84,25 @@ def _read_zip(path: Path) -> dict[str, np.ndarray]:
 
         if root + "byteorder" in archive.namelist() and member(root + "byteorder") != b"little":
             raise ValueError("saved on a big-endian machine, which is not supported")
-        tensors = _state_dict(unpickle(io.BytesIO(member(root + "data.pkl"))))
+        content = member(root + "data.pkl")
+        tensors = _state_dict(unpickle(io.BytesIO(content), len(content)))
         storages = {tensor.storage for tensor in tensors.values()}
         data = {s: np.frombuffer(member(f"{root}data/{s.key}"), s.dtype) for s in storages}
     return {name: _array(tensor, data[tensor.storage]) for name, tensor in tensors.items()}
 
 
 def _read_legacy(path: Path) -> dict[str, np.ndarray]:
+    size = path.stat().st_size
     with path.open("rb") as file:
-        if unpickle(file) != _LEGACY_MAGIC:
+        if unpickle(file, size) != _LEGACY_MAGIC:
             raise ValueError("a plain pickle, expected a file of torch.save")
-        unpickle(file)  # version
-        if not unpickle(file)["little_endian"]:
+        unpickle(file, size)  # version
+        if not unpickle(file, size)["little_endian"]:
             raise ValueError("saved on a big-endian machine, which is not supported")
-        tensors = _state_dict(unpickle(file))
+        tensors = _state_dict(unpickle(file, size))
         dtypes = {t.storage.key: t.storage.dtype for t in tensors.values()}
         data = {}
-        for key in unpickle(file):
+        for key in unpickle(file, size):
             # Storages that only other entries (an optimizer's) use have no known element size.
             if key not in dtypes:
                 raise ValueError("holds more than one state_dict: save it alone")

@@ -82,15 +82,30 @@ def _storage(identity: Any) -> Storage:
         raise ValueError(f"its pickle refers to {str(tag)[:40]!r}, not to a tensor's storage")
     if len(rest) > 2 and rest[2] is not None:
         raise ValueError("storage views of PyTorch before 0.4 are not supported")
+    if not isinstance(key, str | int):  # a container may be as long as one likes when written out
+        raise ValueError(f"its pickle names a storage by a {type(key).__name__}")
     return Storage(str(key), kind.dtype)
 
 
-def unpickle(stream: io.BufferedIOBase) -> Any:
+def _pairs(values: list) -> list[tuple]:
+    """Keys and values that follow each other; a key that holds others may take forever to hash."""
+    for key in values[::2]:
+        if not isinstance(key, str | bytes | int | float | None):
+            raise ValueError(f"its pickle has a dictionary with a {type(key).__name__} for a key")
+    return list(zip(values[::2], values[1::2], strict=True))
+
+
+def unpickle(stream: io.BufferedIOBase, size: int) -> Any:
     """The object of one pickle, from containers, scalars and tensor descriptions only.
 
     Leaves `stream` right behind the pickle. Raises ValueError (or what bad bytes cause) otherwise.
+
+    Args:
+      size: bytes that the pickle may have. What is copied by calls may not have more elements: each
+        was written once, so that it took a byte.
     """
     stack, marks, memo = [], [], {}
+    copied = 0
 
     def since_mark() -> list:
         start = marks.pop()
@@ -118,13 +133,13 @@ def unpickle(stream: io.BufferedIOBase) -> Any:
             stack.append(tuple(values) if name == "TUPLE" else values)
         elif name == "DICT":
             values = since_mark()
-            stack.append(dict(zip(values[::2], values[1::2], strict=True)))
+            stack.append(dict(_pairs(values)))
         elif name in ("APPEND", "APPENDS"):
             values = since_mark() if name == "APPENDS" else [stack.pop()]
             stack[-1].extend(values)
         elif name in ("SETITEM", "SETITEMS"):
             values = since_mark() if name == "SETITEMS" else [stack.pop(-2), stack.pop()]
-            stack[-1].update(zip(values[::2], values[1::2], strict=True))
+            stack[-1].update(_pairs(values))
         elif name in ("PUT", "BINPUT", "LONG_BINPUT"):
             memo[arg] = stack[-1]
         elif name == "MEMOIZE":
@@ -139,6 +154,13 @@ def unpickle(stream: io.BufferedIOBase) -> Any:
             arguments, function = stack.pop(), stack.pop()
             if not isinstance(function, _Global) or function.call is None:
                 raise ValueError(f"its pickle calls a {type(function).__name__} (not executed)")
+            copied += len(arguments) + sum(len(a) for a in arguments if hasattr(a, "__len__"))
+            if copied > size:
+                raise ValueError(
+                    f"its pickle calls for more than {size} elements, more than it has bytes"
+                )
+            if function.call is dict and arguments:
+                arguments = (_pairs([part for pair in arguments[0] for part in pair]),)
             stack.append(function.call(*arguments))
         elif name == "BUILD":
             stack.pop()  # attributes of a state_dict (its version numbers): not needed

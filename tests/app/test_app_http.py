@@ -71,12 +71,12 @@ class Page:
         """The outcome of an event, by the position of its function."""
         request = {"data": list(data), "fn_index": function, "session_hash": session}
         body = json.dumps(request).encode()
-        status, _, said = self.ask(
-            "/gradio_api/queue/join", "POST", body, Cookie=cookie, **JSON
-        )
+        status, _, said = self.ask("/gradio_api/queue/join", "POST", body, Cookie=cookie, **JSON)
         assert status == 200, said
         _, _, events = self.ask(f"/gradio_api/queue/data?session_hash={session}", Cookie=cookie)
-        told = [json.loads(line[5:]) for line in events.decode().splitlines() if line[:5] == "data:"]
+        told = [
+            json.loads(line[5:]) for line in events.decode().splitlines() if line[:5] == "data:"
+        ]
         (done,) = [e for e in told if e["msg"] == "process_completed"]
         return done["success"], done["output"]
 
@@ -139,7 +139,9 @@ def test_the_page_itself_may_upload_and_links_to_it_work(page, owner):
     assert page.ask("/config", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="no-cors")[0] == 403
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "x@y"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "x@y"]
+)
 @pytest.mark.parametrize("path", ["/", *CHANGING])
 def test_another_name_leads_nowhere(page, owner, host, path):
     method, body = ("GET", None) if path == "/" else ("POST", multipart(b"x"))
@@ -161,7 +163,12 @@ def test_no_body_is_read_beyond_its_limit(page, owner, path):
     chunk = b"100000\r\n" + bytes(2**20) + b"\r\n"
     try:
         status, _, _ = page.ask(
-            path, "POST", chunk * 9 + b"0\r\n\r\n", Cookie=owner, Transfer_Encoding="chunked", **JSON
+            path,
+            "POST",
+            chunk * 9 + b"0\r\n\r\n",
+            Cookie=owner,
+            Transfer_Encoding="chunked",
+            **JSON,
         )
     except (ConnectionError, http.client.HTTPException):
         status = 413  # closed before it was all sent

@@ -1,7 +1,9 @@
 """The readers of foreign weight files: what they read, what they refuse, and never a crash."""
 
+import io
 import os
 import struct
+import tracemalloc
 import zipfile
 
 import foreign_files as foreign
@@ -13,6 +15,7 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fss_jax.weights import keras_files, torch_pickles
 from fss_jax.weights.caffe_files import read_caffe
 from fss_jax.weights.keras_files import read_keras
 from fss_jax.weights.reading import sniff
@@ -297,3 +300,60 @@ def test_fuzzed_opcodes_never_escape(tmp_path_factory, opcodes):
         read_torch(path)
     except ValueError as error:
         assert "\n" not in str(error)
+
+
+@pytest.fixture
+def hostile(shared):
+    """Mutated toy files that once crashed, hung or filled the memory (see their README)."""
+    folder = shared / "cases" / "hostile-weights"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}")
+    return folder
+
+
+@pytest.mark.shared
+def test_files_that_crash_the_hdf5_library_are_refused_in_a_line(hostile, monkeypatch):
+    monkeypatch.setattr(keras_files, "SECONDS", 5)
+    for path in sorted(hostile.glob("*_h5_*")):
+        refused(read_keras, path)
+
+
+@pytest.mark.shared
+def test_a_pickle_builds_no_more_than_its_bytes(hostile):
+    tracemalloc.start()
+    refused(read_torch, hostile / "amp3000.pth")
+    assert tracemalloc.get_traced_memory()[1] < 100 * 2**20
+    tracemalloc.stop()
+
+
+def test_a_container_that_is_copied_again_and_again_is_refused():
+    pairs = b"](" + 1000 * b"](K\x01K\x02e" + b"e"
+    body = b"\x80\x02ccollections\nOrderedDict\nq\x00" + pairs + b"q\x01"
+    once = body + b"h\x00h\x01\x85R."
+    assert torch_pickles.unpickle(io.BytesIO(once), len(once)) == {1: 2}
+    often = body + 3000 * b"h\x00h\x01\x85R" + b"."
+    with pytest.raises(ValueError, match="more than it has bytes"):
+        torch_pickles.unpickle(io.BytesIO(often), len(often))
+
+
+def test_the_child_that_reads_hdf5_is_bounded_and_its_crash_is_ours_to_tell(tmp_path, monkeypatch):
+    child = tmp_path / "child.py"
+    monkeypatch.setattr(keras_files.hdf5_child, "__file__", str(child))
+    limits = "import resource, sys\nresource.setrlimit(resource.RLIMIT_CPU, (1, 1))\n"
+    for code, said in {
+        "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)": "crashed at it (SIGSEGV)",
+        limits + "while True: pass": "took more than",
+        "raise SystemExit('no such library')": "no such library",
+    }.items():
+        child.write_text(code)
+        (tmp_path / "x.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+        refused(read_keras, tmp_path / "x.h5", said)
+
+
+def test_nested_keys_and_names_take_no_time(tmp_path):
+    """Tuples of tuples of tuples: short to write, and 2**60 long when hashed or printed."""
+    nested = b")" + b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(60))
+    for body in (b"\x80\x02}" + nested + b"K\x01s.", b"\x80\x02(X\x07\x00\x00\x00storage"
+                 b"ctorch\nFloatStorage\n" + nested + b"X\x03\x00\x00\x00cpuK\x01tQ."):  # fmt: skip
+        with pytest.raises(ValueError, match="tuple"):
+            torch_pickles.unpickle(io.BytesIO(body), len(body))
