@@ -21,16 +21,16 @@ $(VENV)/installed: setup.cfg .ci/constraints.txt
 	touch $@
 
 quickstart: install
-	$(BIN)/python -m data_builders.prepare fss_glyphs --config tiny --data_dir $(DATA)
-	$(BIN)/python train.py --config fss_jax/configs/oslsm/quickstart.py --workdir $(RUN) \
+	$(BIN)/fss prepare fss_glyphs/tiny --data_dir $(DATA)
+	$(BIN)/python train.py --config oslsm/quickstart --workdir $(RUN) \
 		--config.seed=$(SEED) --config.data_dir=$(DATA)
 	$(BIN)/python evaluate.py --workdir $(RUN)
 	@echo "See $(RUN)/results and $(RUN)/training_curve.png"
 
 toy: install
 	rm -rf $(TOY)
-	$(BIN)/python -m fss_jax.experiments all --toy --data_dir $(TOY)/data --workdir $(TOY)
-	$(BIN)/python train.py --config fss_jax/configs/oslsm/quickstart.py --workdir $(TOY)/quickstart \
+	$(BIN)/fss experiments all --toy --data_dir $(TOY)/data --out $(TOY)
+	$(BIN)/python train.py --config oslsm/quickstart --workdir $(TOY)/quickstart \
 		--config.data_dir=$(TOY)/data --config.dataset=fss_glyphs/tiny-classes-12 \
 		--config.steps=4 --config.warmup=1 --config.batch=4 --config.eval_every=4 \
 		--config.log_every=2 --config.val_episodes=8
@@ -38,7 +38,7 @@ toy: install
 	$(BIN)/python evaluate.py --workdir $(TOY)/quickstart --exhaustive
 	$(BIN)/python evaluate.py --workdir $(TOY)/quickstart --protocol all --episodes 8
 	$(BIN)/python evaluate.py --workdir $(TOY)/quickstart --ways 2 --episodes 8
-	$(BIN)/python -m fss_jax.studies.growing_support --workdir $(TOY)/quickstart \
+	$(BIN)/fss study growing_support --workdir $(TOY)/quickstart \
 		--class glyph_dejavusans_bold_0031 --rounds 2
 	XLA_FLAGS="$(FAST)" $(BIN)/python -m benchmarks.episodes --cases relation --shots 1 --batches 1 \
 		--dtypes float32 --width 0.03125 --size 32 --repeats 3 --out $(TOY)/speed/episodes
@@ -70,14 +70,14 @@ speed: install
 		--budget 30 --notorch_compile --out $(SPEED)/speed_label
 	$(BIN)/python -m benchmarks.peer --modes train --shots 1 --batches 1 --repeats 5 --budget 45 \
 		--notorch_compile --out $(SPEED)/speed_train
-	$(BIN)/python -m data_builders.prepare fss_glyphs --config full --data_dir $(DATA)
+	$(BIN)/fss prepare fss_glyphs/full --data_dir $(DATA)
 	$(BIN)/python -m benchmarks.data --data_dir $(DATA) --dataset fss_glyphs/full --canvas 224 --size 224 \
 		--steps 10 --rounds 3 --out $(SPEED)/speed_data
 	NPROC=16 XLA_FLAGS=--xla_force_host_platform_device_count=8 $(BIN)/python -m benchmarks.scaling \
 		--width 0.125 --size 64 --batch 8 --repeats 5 --out $(SPEED)/speed_scaling
-	$(BIN)/python -m data_builders.prepare fss_glyphs --config tiny --data_dir $(DATA)
+	$(BIN)/fss prepare fss_glyphs/tiny --data_dir $(DATA)
 	$(BIN)/python -m benchmarks.startup --data_dir $(DATA) --out $(SPEED)/speed_startup
-	$(BIN)/python -m data_builders.prepare fss_glyphs --config tiny --option classes=12 --data_dir $(DATA)
+	$(BIN)/fss prepare fss_glyphs/tiny --option classes=12 --data_dir $(DATA)
 	$(BIN)/python -m benchmarks.startup --data_dir $(DATA) --dataset fss_glyphs/tiny-classes-12 \
 		--out $(SPEED)/speed_startup_toy
 	for name in oslsm/quickstart oslsm/small relation/small guided/small panet/small canet/small \

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from benchmarks import machine, tables
+from benchmarks import command, machine, tables
 from fss_jax.data import bank as banks
 from fss_jax.data import datasets, feed
 from fss_jax.data.bank import Bank
@@ -168,4 +168,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    messages.run(main)
+    command.run(main)

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from benchmarks import cases, machine, tables
+from benchmarks import cases, command, machine, tables
 from benchmarks.timing import in_turn
 from fss_jax import methods
 from fss_jax.data import feed
@@ -63,7 +63,7 @@ class Work:
 
 
 def train(loaded: cases.Loaded, batch: int) -> Work:
-    """One optimizer step on records that the feed hands over, as train.py makes it."""
+    """One optimizer step on records that the feed hands over, as training makes it."""
     config = loaded.config
     config.batch = batch
     devices = jax.local_devices()[:1]
@@ -97,7 +97,7 @@ def _view(config) -> View:
 
 
 def infer(loaded: cases.Loaded, batch: int) -> Work:
-    """Episodes of one query, scored: what evaluate.py does per call, counts brought to the host."""
+    """Episodes of one query, scored: what `fss evaluate` does per call, counts brought to the host."""
     config = loaded.config
     view = _view(config)
 
@@ -263,4 +263,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    messages.run(main)
+    command.run(main)

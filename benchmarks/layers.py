@@ -15,7 +15,7 @@ import torch
 from absl import flags
 from torch.nn import functional as F
 
-from benchmarks import machine, tables
+from benchmarks import command, machine, tables
 from benchmarks.timing import in_turn
 from fss_jax.methods.layers import core
 from fss_jax.methods.layers.fully_connected import Window
@@ -221,4 +221,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    messages.run(main)
+    command.run(main)

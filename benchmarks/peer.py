@@ -22,7 +22,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from absl import flags  # noqa: E402
 
-from benchmarks import cases, machine, peers, tables  # noqa: E402
+from benchmarks import cases, command, machine, peers, tables  # noqa: E402
 from benchmarks.timing import Timing, in_turn, ratio  # noqa: E402
 from fss_jax.runtime import messages  # noqa: E402
 from fss_jax.training.losses import segmentation_loss  # noqa: E402
@@ -301,4 +301,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    messages.run(main)
+    command.run(main)

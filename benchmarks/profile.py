@@ -1,6 +1,6 @@
 """Where the time of a training step goes, by kind of operation, from XLA's own trace.
 
-python -m benchmarks.profile --config fss_jax/configs/oslsm/quickstart.py --out runs/speed/profile_quickstart
+python -m benchmarks.profile --config fss_jax/configs/oslsm/quickstart.py --out runs/speed/profile
 
 Random images stand in for the dataset; sizes, batch and optimizer are the config's.
 """
@@ -15,7 +15,7 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from benchmarks import cases, machine, operations, tables
+from benchmarks import cases, command, machine, operations, tables
 from fss_jax.data import feed
 from fss_jax.runtime import messages
 from fss_jax.runtime.devices import AXIS, replicate
@@ -110,4 +110,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    messages.run(main)
+    command.run(main)

@@ -10,7 +10,7 @@ that it gets faster. The calculation states its assumptions in the table.
 import jax
 from absl import flags
 
-from benchmarks import cases, interconnect, machine, tables
+from benchmarks import cases, command, interconnect, machine, tables
 from benchmarks.timing import in_turn
 from fss_jax.data import feed
 from fss_jax.runtime import messages
@@ -113,4 +113,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    messages.run(main)
+    command.run(main)

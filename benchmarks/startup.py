@@ -12,8 +12,7 @@ from pathlib import Path
 
 from absl import flags
 
-from benchmarks import machine, tables
-from fss_jax.runtime import messages
+from benchmarks import command, machine, tables
 
 CONFIG = flags.DEFINE_string("config", "fss_jax/configs/oslsm/quickstart.py", "what to start")
 DATASET = flags.DEFINE_string("dataset", "fss_glyphs/tiny", "a prepared dataset")
@@ -71,4 +70,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    messages.run(main)
+    command.run(main)

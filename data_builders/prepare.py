@@ -205,14 +205,57 @@ def _suggestion(given: str, known: list[str]) -> str:
     return f"{hint} known: {', '.join(known) or 'none'}"
 
 
+def run(
+    name: str,
+    config: str | None = None,
+    data_dir: str | os.PathLike = "data",
+    manual_dir: str | os.PathLike | None = None,
+    options: Iterable[str] = (),
+) -> None:
+    """The command: prepares a config of a dataset, or with config 'all' every one.
+
+    Args:
+      options: each KEY=VALUE.
+
+    Raises:
+      ValueError, FileNotFoundError, OSError: as `prepare`; what a builder says is in one line.
+      KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; nothing half-prepared is left.
+    """
+    logging.set_verbosity(logging.ERROR)  # TFDS warns of every changed config
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that TFDS removes its folder
+    try:
+        pairs = [option.partition("=") for option in options]
+        for key, separator, _ in pairs:
+            if not separator:
+                raise ValueError(f"--option {key}: expected KEY=VALUE")
+        changes = {key: value for key, _, value in pairs}
+        configs = config_names(name) if config == "all" else [config]
+        for each in configs or [None]:
+            prepare(name, each, data_dir, manual_dir, changes)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped; nothing half-prepared was left") from None
+    except ValueError as error:
+        raise ValueError(_message(error)) from error
+    except (OSError, tfds.download.DownloadError) as error:
+        raise OSError(_message(error)) from error
+
+
+def _message(error: Exception) -> str:
+    """The builder's own words, in one line: TFDS puts the whole example before them."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return lines[-1] if lines[0].startswith("Failed to ") else " ".join(lines)
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         _fail(message)
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: object, code: int = 2) -> NoReturn:
     print(f"prepare: {message}", file=sys.stderr)
-    raise SystemExit(2)
+    raise SystemExit(code)
 
 
 def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -242,33 +285,15 @@ def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     return parsed
 
 
-def _message(error: Exception) -> str:
-    """The builder's own words, in one line: TFDS puts the whole example before them."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    return lines[-1] if lines[0].startswith("Failed to ") else " ".join(lines)
-
-
 def main(arguments: list[str] | None = None) -> None:
-    """The command; exits with 2 and one line for whatever a user can mend."""
+    """The command; exits with 2 and one line for whatever a user can fix."""
     parsed = _parse_arguments(arguments)
-    logging.set_verbosity(logging.ERROR)  # TFDS warns of every changed config
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that TFDS removes its folder
     try:
-        pairs = [option.partition("=") for option in parsed.option]
-        for key, separator, _ in pairs:
-            if not separator:
-                raise ValueError(f"--option {key}: expected KEY=VALUE")
-        options = {key: value for key, _, value in pairs}
-        configs = config_names(parsed.name) if parsed.config == "all" else [parsed.config]
-        for config in configs or [None]:
-            prepare(parsed.name, config, parsed.data_dir, parsed.manual_dir, options)
-    except KeyboardInterrupt:
-        print("prepare: stopped; nothing half-prepared was left", file=sys.stderr)
-        raise SystemExit(130) from None
-    except (ValueError, OSError, tfds.download.DownloadError) as error:
-        _fail(_message(error))
+        run(parsed.name, parsed.config, parsed.data_dir, parsed.manual_dir, parsed.option)
+    except KeyboardInterrupt as stopped:
+        _fail(stopped, 130)
+    except (ValueError, OSError) as error:
+        _fail(error)
 
 
 if __name__ == "__main__":

@@ -57,12 +57,9 @@ def choose(data_dir: Path, wanted: list[str]) -> dict[str, Path]:
     for name in wanted or [""]:
         some = {k: v for k, v in known.items() if name in ("", k, k.partition("/")[0])}
         if not some:
-            base, _, config = name.partition("/")
-            command = f"python -m data_builders.prepare {base or 'NAME'}"
-            command += f" --config {config}" if config else ""
             raise FileNotFoundError(
                 f"no prepared dataset {name} in {data_dir} (found: {', '.join(known) or 'none'}); "
-                f"run: {command} --data_dir {data_dir}"
+                f"run: fss prepare {name or 'NAME'} --data_dir {data_dir}"
             )
         chosen.update(some)
     return chosen
@@ -165,6 +162,21 @@ def write(path: Path, content: bytes) -> None:
     os.replace(temporary, path)
 
 
+def compare(data_dir: Path, names: list[str], out: Path) -> str:
+    """Writes the statistics of prepared datasets into a folder, and returns them as text.
+
+    Raises:
+      FileNotFoundError: as `choose`.
+    """
+    chosen = choose(data_dir, names)
+    results = {name: statistics(folder) for name, folder in chosen.items()}
+    out.mkdir(parents=True, exist_ok=True)
+    write(out / "stats.json", json.dumps(results, indent=1).encode())
+    write(out / "stats.md", markdown(results).encode())
+    write(out / "images_per_class.png", plot(results))
+    return markdown(results) + f"written to {out}"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m data_builders.stats", description=__doc__)
@@ -178,16 +190,10 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--config goes with exactly one NAME")
     names = [f"{flags.names[0]}/{flags.config}"] if flags.config else flags.names
     try:
-        chosen = choose(flags.data_dir, names)
+        print(compare(flags.data_dir, names, flags.out))
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         return 2
-    results = {name: statistics(folder) for name, folder in chosen.items()}
-    flags.out.mkdir(parents=True, exist_ok=True)
-    write(flags.out / "stats.json", json.dumps(results, indent=1).encode())
-    write(flags.out / "stats.md", markdown(results).encode())
-    write(flags.out / "images_per_class.png", plot(results))
-    print(markdown(results) + f"written to {flags.out}")
     return 0
 
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from fss_jax.runtime import old_spellings
+
 __all__ = ["Segmenter"]
 
 
@@ -12,3 +14,6 @@ def __getattr__(name: str) -> Any:
 
         return Segmenter
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+old_spellings.install()

@@ -1,6 +1,7 @@
 """Strict numerics for every test: checked shapes, no silent promotion, four fake devices."""
 
 import atexit
+import logging
 import os
 import shutil
 import tempfile
@@ -37,6 +38,15 @@ from ml_collections import ConfigDict  # noqa: E402
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def own_log():
+    """A command run inside a test turns the package's log to its own terminal: turned back after."""
+    log = logging.getLogger("fss_jax")
+    before = log.propagate, log.handlers, log.level
+    yield
+    log.propagate, log.handlers, log.level = before
 
 
 @pytest.fixture(scope="session")

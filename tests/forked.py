@@ -11,10 +11,9 @@ import sys
 import tempfile
 import traceback
 
-import fss_jax.pair_results
-import fss_jax.results
-
-import fss_jax.training  # noqa: F401
+import fss_jax.scoring.results
+import fss_jax.studies.every_pair
+import fss_jax.training.loop  # noqa: F401
 
 
 def child(arguments: list[str], streams) -> int:

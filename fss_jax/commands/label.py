@@ -1,6 +1,7 @@
-"""Labels a folder of images from a few masked examples:
+"""Labels a folder of images from a few masked examples.
 
-  python -m fss_jax.commands.label --support five/ --images photos/ --out labels/ [--workdir runs/mine]
+  fss label --support five/ --images photos/ --out labels/
+  fss label --support five/ --images photos/ --out labels/ --workdir runs/mine --coco rle
 
 Without --workdir the small model that comes with the package is used.
 
@@ -13,41 +14,67 @@ OUT/labelme/X.json    with --labelme
 OUT/manifest.jsonl    what was written: the same command again resumes
 
 A broken image is reported and skipped. Files that this command did not write, or that were changed
-since, stay as they are unless --overwrite is given. `python -m fss_jax.commands.label refine` goes on from masks
-that a person corrected.
+since, stay as they are unless --overwrite is given. `fss correct` goes on from masks that a person
+corrected.
 """
 
+import argparse
 import sys
+from pathlib import Path
 
-from fss_jax.labelling import corrections, job
-from fss_jax.runtime import messages
+from fss_jax.runtime import arguments
+
+GROUP = "labelling"
+STOPPED = "stopped; the same command continues"
 
 
-def main(argv: list[str] | None = None) -> None:
-    argv = sys.argv[1:] if argv is None else argv
-    if argv[:1] == ["refine"]:
-        return corrections.main(argv[1:])
-    flags = job.parser("python -m fss_jax.commands.label", __doc__)
-    flags.add_argument(
+def add_job_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that labelling and correcting share."""
+    parser.add_argument(
+        "--support",
+        type=Path,
+        required=True,
+        help="labelled examples: image/x.jpg with label/x.png, x.jpg beside x.png, x.png beside "
+        "x_mask.png, one such folder per class, labelme's x.json, or a COCO file",
+    )
+    parser.add_argument(
+        "--images", type=Path, required=True, help="a folder, searched to the bottom"
+    )
+    arguments.add(parser, "--out", type=Path, required=True)
+    arguments.add(parser, "--workdir", type=Path)
+    arguments.add(parser, "--checkpoint")
+    parser.add_argument("--coco", choices=("rle", "polygons"), default="", help="write it, too")
+    parser.add_argument("--labelme", action="store_true", help="write labelme files, too")
+    parser.add_argument(
+        "--batch", type=arguments.COUNT, default=8, help="images per call of the device"
+    )
+    parser.add_argument(
+        "--tile",
+        type=arguments.COUNT,
+        default=4096,
+        help="pixels; larger images are cut into tiles",
+    )
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    add_job_flags(parser)
+    parser.add_argument(
         "--overwrite",
         action="store_true",
         help="replace files of others, and labels of another model or support",
     )
-    arguments = flags.parse_args(argv)
+
+
+def run(given: argparse.Namespace) -> None:
+    from fss_jax.labelling import job
+
     try:
-        segmenter, labels, shown = job.open_job(arguments)
+        segmenter, labels, shown = job.open_job(given)
         segmenter.set_support(shown)
-        broken = job.label(segmenter, labels, overwrite=arguments.overwrite)
-    except (ValueError, OSError) as error:
-        messages.fail(error)
+        broken = job.label(segmenter, labels, overwrite=given.overwrite)
     except KeyboardInterrupt:
-        messages.fail("stopped; the same command continues")
+        raise KeyboardInterrupt(STOPPED) from None
     counts = ", ".join(f"{name} ({len(images)} shown)" for name, (images, _) in shown.items())
     print(f"{len(labels.names) - len(broken)} images labelled with {counts}: see {labels.out}")
     if broken:
         print(f"{len(broken)} could not be read: labels.csv says why", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    messages.show_only_our_messages()
-    main()

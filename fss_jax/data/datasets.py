@@ -129,7 +129,6 @@ def dataset_folder(dataset: str, data_dir: Path) -> Path:
     Raises:
       FileNotFoundError: it was never prepared; the message has the command that does.
     """
-    name, _, config = dataset.partition("/")
     prepared = sorted(
         Path(data_dir, dataset).glob("[0-9]*.[0-9]*.[0-9]*/dataset_info.json"),
         key=lambda path: tuple(int(part) for part in path.parent.name.split(".")),
@@ -141,9 +140,7 @@ def dataset_folder(dataset: str, data_dir: Path) -> Path:
         )
         raise FileNotFoundError(
             f"no prepared dataset {dataset!r} in {data_dir} (found: {', '.join(others) or 'none'}); "
-            f"run: python -m data_builders.prepare {name}"
-            + (f" --config {config}" if config else "")
-            + f" --data_dir {data_dir}"
+            f"run: fss prepare {dataset} --data_dir {data_dir}"
         )
     return prepared[-1].parent
 

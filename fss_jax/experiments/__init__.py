@@ -1,4 +1,4 @@
-"""Published tables as experiments: `python -m fss_jax.experiments NAME`.
+"""Published tables as experiments: `fss experiments NAME`.
 
 Each file here has `EXPERIMENT`, a `runner.Experiment`: what to train, from which weights, and which
 scores fill the table. Some have `SMALL`, too: the same table at a size for two CPU cores.

@@ -41,8 +41,8 @@ def _name(row: str, fold: int) -> str:
 EXPERIMENT = Experiment(
     title="FSS-1000 Table 4: methods on PASCAL-5i",
     notes="Published: arXiv 1907.12347, Table 4, which took PANet's and CANet's numbers from their "
-    "papers, under their protocols. Here all are scored as OSLSM's release does; evaluate.py --protocol "
-    "all gives the others.",
+    "papers, under their protocols. Here all are scored as OSLSM's release does; "
+    "fss evaluate --protocol all gives the others.",
     trainings=(
         *(oslsm_table1.trainings(fold)[0] for fold in FOLDS),
         *(

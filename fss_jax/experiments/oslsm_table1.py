@@ -25,7 +25,7 @@ CONFIGS = {  # at full size and small, of the methods that are not trained thems
     "Co-segmentation": ("cosegment/vocabulary", "cosegment/small"),
 }
 TRAINED = {"OSLSM": "oslsm", "Siamese": "siamese"}
-# Of SMALL, chosen on each fold's training classes by fss_jax.studies.regularization; files in docs/results.
+# Of SMALL, chosen on each fold's training classes by `fss study regularization`; see docs/results.
 STRENGTHS = {"LogReg": {1: 1.0, 3: 1.0}, "SVM": {1: 0.001, 3: 0.001}}
 
 

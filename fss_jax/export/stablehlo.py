@@ -1,17 +1,5 @@
-"""Writes a trained method for use without fss_jax:
+"""A method as files that need no fss_jax: its halves in StableHLO, its weights (`fss export`)."""
 
-  python -m fss_jax.export.stablehlo --workdir runs/mine --out exported/mine
-
-condition.stablehlo, segment.stablehlo   both halves compiled down to StableHLO (jax.export), for
-                                         CPU, CUDA and TPU, any number of episodes, shots, queries
-weights.npz                              what both take as their first argument
-example.py                               loads and runs them; needs jax alone
-weights.safetensors                      the same weights with PyTorch's names and layouts;
-                                         --config.init=fss_jax:FILE reads them back bit for bit
-about.json                               method, sizes, preprocessing, versions
-"""
-
-import argparse
 import json
 import os
 import shutil
@@ -28,7 +16,7 @@ from flax import traverse_util
 from jax import export
 
 from fss_jax import methods
-from fss_jax.runtime import checkpoints, messages
+from fss_jax.runtime import checkpoints
 from fss_jax.scoring import protocols
 from fss_jax.weights import exported
 from fss_jax.weights.reading import need
@@ -117,7 +105,7 @@ def write(
     query_size: int,
     about: Mapping[str, Any],
 ) -> None:
-    """Writes everything that the module's text lists into a new folder, whole or not at all.
+    """Writes everything that `fss export --help` lists into a new folder, whole or not at all.
 
     Raises:
       ValueError: `out` exists and is not empty; sizes as `export_halves`.
@@ -151,32 +139,24 @@ def write(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m fss_jax.export.stablehlo",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def export_workdir(
+    workdir: str | Path, out: Path, checkpoint: str = "best", query_size: int | None = None
+) -> None:
+    """`write` for a checkpoint of a workdir.
+
+    Args:
+      query_size: pixels; by default what the config scores at.
+
+    Raises:
+      ValueError, FileNotFoundError: no such checkpoint; or as `write`.
+    """
+    found = checkpoints.load(workdir, checkpoint)
+    sizes = protocols.get(found.config.protocol).view(found.config)
+    write(
+        out,
+        methods.build_from(found.config),
+        found.variables,
+        support_size=sizes.support_size,
+        query_size=query_size or sizes.query_size,
+        about={"checkpoint": str(found.folder), **found.meta},
     )
-    parser.add_argument("--workdir", type=Path, required=True, help="that train.py filled")
-    parser.add_argument("--out", type=Path, required=True, help="a new folder")
-    parser.add_argument("--checkpoint", default="best", help="best, latest, or a step")
-    parser.add_argument("--query_size", type=int, help="pixels; default: what the config scores at")
-    arguments = parser.parse_args(argv)
-    try:
-        found = checkpoints.load(arguments.workdir, arguments.checkpoint)
-        sizes = protocols.get(found.config.protocol).view(found.config)
-        write(
-            arguments.out,
-            methods.build_from(found.config),
-            found.variables,
-            support_size=sizes.support_size,
-            query_size=arguments.query_size or sizes.query_size,
-            about={"checkpoint": str(found.folder), **found.meta},
-        )
-    except (ValueError, OSError) as error:
-        messages.fail(error)
-    print(f"{arguments.out}: {', '.join(sorted(path.name for path in arguments.out.iterdir()))}")
-
-
-if __name__ == "__main__":
-    main()

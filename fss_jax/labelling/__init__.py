@@ -1,1 +1,1 @@
-"""What `python -m fss_jax.commands.label`, its `refine`, and the page `fss_jax.labelling.app.page` are made of."""
+"""What `fss label`, `fss correct` and the page of `fss app` are made of."""

@@ -1,9 +1,7 @@
-"""Makes labels better from the masks that a person corrected:
-
-  python -m fss_jax.commands.label refine --workdir runs/mine --support five/ --images photos/ --out labels/
+"""Makes labels better from the masks that a person corrected (`fss correct`).
 
 Correct some masks where they lie, in OUT/masks, with any editor (saving one unchanged accepts it).
-This command then says which masks of the support look wrong, takes the corrected ones into the
+A round says which masks of the support look wrong, takes the corrected ones into the
 support, says what that gained on the images that have a mask, each predicted without its own, labels
 all others again, and lists in OUT/refine.csv, and prints, what to correct next. It can be repeated.
 """
@@ -23,7 +21,7 @@ from fss_jax.labelling import job, pictures
 from fss_jax.labelling.labels import Labels
 from fss_jax.labelling.segmenter import Segmenter
 from fss_jax.labelling.supports import Supports
-from fss_jax.runtime import files, messages
+from fss_jax.runtime import files
 
 SIDE = 512  # pixels that images are ranked at
 JURY = 8  # supports that are asked one by one whether they agree
@@ -152,9 +150,7 @@ def refine(
     """
     manifest = labels.manifest
     if manifest.settings is None:
-        raise ValueError(
-            f"{labels.out} holds no labels yet: run the command without 'refine' first"
-        )
+        raise ValueError(f"{labels.out} holds no labels yet: run `fss label` first")
     found = examples(shown, labels)
     lines = []
     for name, some in found.items():
@@ -209,14 +205,3 @@ def _report(segmenter: Segmenter, name: str, some: Sequence[Example]) -> list[st
             f"  look at the mask of {some[i].image}: the others give it IoU {after[i]:.3f}"
         )
     return lines
-
-
-def main(argv: list[str]) -> None:
-    arguments = job.parser("python -m fss_jax.commands.label refine", __doc__).parse_args(argv)
-    try:
-        for line in refine(*job.open_job(arguments)):
-            print(line)
-    except (ValueError, OSError) as error:
-        messages.fail(error)
-    except KeyboardInterrupt:
-        messages.fail("stopped; the same command continues")

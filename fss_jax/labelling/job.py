@@ -1,4 +1,4 @@
-"""A labelling job: which images, with what support, what is done already. `fss_jax.commands.label` runs it."""
+"""A labelling job: which images, with what support, what is done already. `fss label` runs it."""
 
 import argparse
 import collections
@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from data_builders.pairs import PICTURES
 from fss_jax.labelling import supports
-from fss_jax.labelling.labels import FORMATS, Labels, read_small
+from fss_jax.labelling.labels import Labels, read_small
 from fss_jax.labelling.manifest import Manifest
-from fss_jax.labelling.segmenter import TILE, Segmenter
+from fss_jax.labelling.segmenter import Segmenter
 from fss_jax.labelling.supports import Supports
 from fss_jax.runtime import files, messages
 
@@ -127,31 +127,6 @@ def relabel(segmenter: Segmenter, labels: Labels, *, progress: bool = True) -> i
     run(segmenter, labels, todo, progress=progress)
     labels.summarize()
     return len(todo)
-
-
-def parser(prog: str, description: str | None) -> argparse.ArgumentParser:
-    """The flags that labelling and refining share."""
-    flags = argparse.ArgumentParser(
-        prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    flags.add_argument(
-        "--workdir", type=Path, help="that train.py filled; default: the model in the package"
-    )
-    flags.add_argument(
-        "--support", type=Path, required=True, help=f"labelled examples: {supports.LAYOUTS}"
-    )
-    flags.add_argument(
-        "--images", type=Path, required=True, help="a folder, searched to the bottom"
-    )
-    flags.add_argument("--out", type=Path, required=True, help="a folder for the labels")
-    flags.add_argument("--coco", choices=FORMATS, default="", help="write a COCO file, too")
-    flags.add_argument("--labelme", action="store_true", help="write labelme files, too")
-    flags.add_argument("--checkpoint", default="best", help="best, latest, or a step")
-    flags.add_argument("--batch", type=int, default=8, help="images per call of the device")
-    flags.add_argument(
-        "--tile", type=int, default=TILE, help="pixels; larger images are cut into tiles"
-    )
-    return flags
 
 
 def open_job(arguments: argparse.Namespace) -> tuple[Segmenter, Labels, Supports]:

@@ -1,4 +1,4 @@
-"""The folder that `python -m fss_jax.commands.label` fills: masks, overlays, and summaries of both."""
+"""The folder that `fss label` fills: masks, overlays, and summaries of both."""
 
 import collections
 import contextlib

@@ -84,7 +84,7 @@ class Prediction:
     def expected_iou(self, name: str = ONLY) -> float | None:
         """The IoU that masks of this confidence had on the checkpoint's validation classes.
 
-        None without a calibration (`python -m fss_jax.studies.calibrate`). On images of another kind than
+        None without a calibration (`fss calibrate`). On images of another kind than
         those it is off: see docs/labelling.md.
         """
         if self.calibration is None:
@@ -169,7 +169,7 @@ class Segmenter:
         batch: int = 8,
         tile: int = TILE,
     ) -> "Segmenter":
-        """Loads what `train.py` made.
+        """Loads what `fss train` made.
 
         Args:
           checkpoint: 'best', 'latest', or a step.

@@ -4,7 +4,7 @@ FOLDER/support/image/N.png, label/N.png   the examples, as `label` reads them
 FOLDER/images/X                           what was uploaded, bytes as they came
 FOLDER/labels/                            what `label` writes, corrections included
 
-So `python -m fss_jax.commands.label refine --support FOLDER/support --images FOLDER/images --out FOLDER/labels`
+So `fss correct --support FOLDER/support --images FOLDER/images --out FOLDER/labels`
 goes on where the page stopped, and the other way round.
 """
 

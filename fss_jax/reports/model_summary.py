@@ -1,5 +1,6 @@
 """What a method is made of and what it costs, by shape evaluation alone: no weights are made."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -8,10 +9,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
+from ml_collections import ConfigDict
 
+from fss_jax.methods import build_from
 from fss_jax.runtime.flops import macs_by_scope
 
 Row = tuple[str, str, int, int]  # layer, output shapes, parameters, MACs
+NATIVE_SIZE = 500  # pixels; stands for queries of their own size: the longer side in PASCAL VOC
 
 
 def episode_shapes(
@@ -93,3 +97,48 @@ def _owner(scope: str, owners: Mapping[str, int]) -> str:
         if "/".join(parts[:end]) in owners:
             return "/".join(parts[:end])
     return ""
+
+
+def describe(config: ConfigDict) -> str:
+    """A method's layers, output shapes, parameters and GFLOP of an episode, as text.
+
+    Nothing is computed, so it takes seconds for a model of any size. Read of the config are method,
+    model, shots, queries, support_size and query_size.
+    """
+    query_size = config.query_size or NATIVE_SIZE
+    episode = episode_shapes(
+        shots=config.shots,
+        queries=config.queries,
+        support_size=config.support_size,
+        query_size=query_size,
+    )
+    model = build_from(config)
+    variables = variable_shapes(model, episode)
+    rows = layer_rows(model, variables, episode)
+    condition, segment = macs_of_halves(model, variables, episode)
+
+    name_width = max(len(row[0]) for row in rows)
+    shape_width = max(len(row[1]) for row in rows)
+    lines = [
+        f"{config.method}: {config.shots} support of {config.support_size} px, "
+        f"{config.queries} query of {query_size} px"
+        + ("" if config.query_size else " (in place of each image's own size)"),
+        f"{'layer':{name_width}}  {'output':{shape_width}}  {'parameters':>12}  {'GMAC':>8}",
+    ]
+    for name, shape, parameters, macs in rows:
+        lines.append(
+            f"{name:{name_width}}  {shape:{shape_width}}  {parameters:12,}  {macs / 1e9:8.3f}"
+        )
+    parts = Counter()
+    for module, tree in variables["params"].items():
+        parts[re.sub(r"(_\d+)+$", "", module)] += count(tree)
+    lines += [f"parameters of {part}: {number:,}" for part, number in parts.items()]
+    lines.append(f"parameters: {count(variables['params']):,}")
+    for collection in sorted(set(variables) - {"params"}):
+        lines.append(f"not trained, {collection}: {count(variables[collection]):,}")
+    gflop = [2 * macs / 1e9 for macs in (condition, segment)]
+    lines.append(
+        f"GFLOP per episode: {sum(gflop):.1f} (condition {gflop[0]:.1f}, segment {gflop[1]:.1f}); "
+        f"training about {3 * sum(gflop):.1f}"
+    )
+    return "\n".join(lines)

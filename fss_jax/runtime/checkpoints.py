@@ -166,7 +166,7 @@ def checkpoint_folder(workdir: str | Path, which: str = "best") -> Path:
     steps = finished_steps(workdir)
     if not steps:
         raise FileNotFoundError(
-            f"no checkpoint in {folder}; train first: python train.py --workdir {workdir} --config ..."
+            f"no checkpoint in {folder}; train first: fss train --workdir {workdir} --config ..."
         )
     if which == "latest":
         return folder / str(steps[-1])

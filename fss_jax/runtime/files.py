@@ -53,7 +53,7 @@ def local(path: str | Path) -> Path:
     """
     if "://" in str(path) or str(path).startswith(("gs:/", "s3:/")):
         raise ValueError(
-            f"{path} is not on a local disk: mount the bucket (gcsfuse, s3fs) and name the mounted folder"
+            f"{path} is not on a local disk: mount the bucket (gcsfuse, s3fs) and name that folder"
         )
     return Path(path)
 

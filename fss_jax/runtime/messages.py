@@ -1,55 +1,64 @@
-"""What every command shares: one clear line and exit code 2 for anything a user can mend."""
+"""What a person sees of a command: its own log lines, and one line instead of a traceback."""
 
+import contextlib
 import logging
 import os
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
-import absl.logging
-import jax
-from absl import app, flags
+MISUSED = 2  # exit code of what a user can fix
+INTERRUPTED = 130  # exit code of Ctrl-C, as shells give it
 
 
-def fail(message: object) -> None:
-    """Prints one line and ends the process with exit code 2."""
+def fail(message: object, code: int = MISUSED) -> NoReturn:
+    """Prints one line and ends the process with the exit code."""
     told = str(message).partition("\n-----")[0]  # JAX adds a remark on tracebacks to what it traced
     print(f"error: {' '.join(told.split())}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)
 
 
-def run(main: Callable[[], None]) -> None:
-    """Runs a command's `main` under absl flags.
+@contextlib.contextmanager
+def boundary(traceback: bool = False) -> Iterator[None]:
+    """Ends the process with one line and exit code 2 for what a user can cause.
 
-    ValueError and OSError are what a user can cause (a bad setting, a missing file, a full disk);
-    anything else is a bug and keeps its traceback. FSS_JAX_TRACEBACK=1 shows it for those, too.
+    That is ValueError and OSError: a bad setting, a missing file, a full disk. Ctrl-C is one line and
+    exit code 130. Anything else is a bug and keeps its traceback.
+
+    Args:
+      traceback: show one for those, too; so does FSS_JAX_TRACEBACK=1 in the environment.
     """
+    traceback = traceback or bool(os.environ.get("FSS_JAX_TRACEBACK"))
+    try:
+        yield
+    except BrokenPipeError:
+        # `fss ... | head` closed the pipe: Python must not report it once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt as stopped:
+        if traceback:
+            raise
+        fail(str(stopped) or "stopped", INTERRUPTED)
+    except (ValueError, OSError) as error:
+        if traceback:
+            raise
+        fail(error)
 
-    def parse(argv: list[str]) -> list[str]:
-        try:
-            rest = flags.FLAGS(argv)
-        # config_flags raises the latter for a --config.key that does not exist or has another type.
-        except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-            message = error.args[0] if isinstance(error, KeyError) else error  # not its repr
-            fail(f"{message} (see --help)")
-        if len(rest) > 1:
-            fail(f"unexpected argument {rest[1]!r}; options are written --name=value")
-        return rest
 
-    def guarded(_: list[str]) -> None:
-        show_only_our_messages()
-        try:
-            main()
-        except (ValueError, OSError) as error:
-            if os.environ.get("FSS_JAX_TRACEBACK"):
-                raise
-            fail(error)
-
-    app.run(guarded, flags_parser=parse)
+def command_line() -> str:
+    """This process's command as a person types it."""
+    program, *words = sys.orig_argv
+    if words and Path(words[0]).name == "fss":
+        return shlex.join(["fss", *words[1:]])
+    return shlex.join(["python", *words])
 
 
 def show_only_our_messages() -> None:
     """Our log lines go to the terminal bare, the libraries' only if they are errors."""
+    import absl.logging
+
     absl.logging.set_verbosity(absl.logging.ERROR)
     logging.getLogger("jax").setLevel(logging.WARNING)  # it tells of backends that are not there
     ours = logging.getLogger("fss_jax")
@@ -62,6 +71,8 @@ def show_only_our_messages() -> None:
 
 def use_compilation_cache() -> None:
     """Compiled functions survive the process: a second start skips compiling."""
+    import jax
+
     home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(home / "fss_jax" / "xla"))
     jax.config.update("jax_compilation_cache_dir", folder)

@@ -122,7 +122,5 @@ def load(path: Path, step: int | None = None) -> Calibration | None:
         }
         found = Calibration(int(content["checkpoint_step"]), curves)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path} is damaged ({error}); write it again: python -m fss_jax.studies.calibrate"
-        ) from error
+        raise ValueError(f"{path} is damaged ({error}); write it again: fss calibrate") from error
     return found if step is None or found.step == step else None

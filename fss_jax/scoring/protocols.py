@@ -168,8 +168,8 @@ _ALL = [
         min_area=1,
         datasets=PASCAL,
         training=ALL_IMAGES,
-        source="arXiv 1709.03410: scored at the original image size, every image with at least one pixel "
-        "of the class; drawn as the release draws, so its list is not the release's",
+        source="arXiv 1709.03410: scored at the original image size, every image with at least one "
+        "pixel of the class; drawn as the release draws, so its list is not the release's",
     ),
     Protocol(
         "oslsm_release_native",

@@ -39,7 +39,7 @@ def evaluate(
     A dataset or split other than the config's comes first in the files' names. With super-categories
     (FSS-1000) there is a bar chart of them, too: ..._super_categories.png.
 
-    Arguments left out are the config's (see evaluate.py for their meaning).
+    Arguments left out are the config's (see `fss evaluate --help` for their meaning).
 
     Returns:
       What the JSON file holds; fractions in 0..1.

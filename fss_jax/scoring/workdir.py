@@ -3,8 +3,6 @@
 import dataclasses
 import datetime
 import importlib.metadata
-import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from fss_jax import methods, weights
 from fss_jax.data import datasets
 from fss_jax.data.datasets import Split
 from fss_jax.data.view import View
-from fss_jax.runtime import checkpoints
+from fss_jax.runtime import checkpoints, messages
 from fss_jax.runtime.devices import describe
 from fss_jax.scoring import protocols
 from fss_jax.scoring.protocols import Protocol
@@ -91,7 +89,7 @@ def open_run(
     annotation: str = "mask",
     drop_rare_classes: bool = False,
 ) -> Run:
-    """Opens a workdir; arguments left out are its config's (evaluate.py explains them).
+    """Opens a workdir; arguments left out are its config's (`fss evaluate --help` explains them).
 
     With `config`, that config's `init` weights are scored as step 0 (a method without weights needs
     none), and the workdir only takes the results.
@@ -136,7 +134,7 @@ def provenance() -> dict:
         "device": describe(),
         "versions": {name: importlib.metadata.version(name) for name in ("jax", "flax", "numpy")},
         "date": datetime.date.today().isoformat(),
-        "command": shlex.join(["python", *sys.orig_argv[1:]]),
+        "command": messages.command_line(),
     }
 
 

@@ -1,15 +1,5 @@
-"""Calibrates how good a mask is expected to be, on classes that were not trained on:
+"""How good a mask is expected to be, fitted on classes that were not trained on: `fss calibrate`."""
 
-  python -m fss_jax.studies.calibrate --workdir runs/mine
-
-fits curves from the network's confidence to IoU on the validation classes, for each number of
-supports, writes them beside the checkpoints (WORKDIR/calibration.json, where `label` finds them),
-and measures them on the test classes: WORKDIR/results/calibration.json, .md and .png hold the
-expected calibration error (ECE) and a reliability diagram, of the raw and the calibrated confidence.
-`--dataset` measures on another dataset instead, and leaves calibration.json as it is.
-"""
-
-import argparse
 import collections
 from pathlib import Path
 
@@ -21,12 +11,11 @@ from tqdm import tqdm
 
 from fss_jax.data import bank as banks
 from fss_jax.reports import figures
-from fss_jax.runtime import files, messages
+from fss_jax.runtime import files
 from fss_jax.scoring import calibration, evaluation, metrics
 from fss_jax.scoring.calibration import Calibration, Curve
 from fss_jax.scoring.workdir import Run, open_run, provenance, provenance_line
 
-EPISODES = 500
 SHOTS = (1, 5)
 
 
@@ -63,7 +52,7 @@ def calibrate(
     workdir: str | Path,
     *,
     shots: tuple[int, ...] = (),
-    episodes: int = EPISODES,
+    episodes: int = 500,
     checkpoint: str = "best",
     data_dir: str | None = None,
     dataset: str | None = None,
@@ -187,32 +176,3 @@ def _diagram(path: Path, result: dict) -> None:
     with files.atomic(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
     plt.close(figure)
-
-
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m fss_jax.studies.calibrate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--workdir", required=True, help="a workdir that train.py filled")
-    parser.add_argument("--shots", type=int, nargs="+", default=(), help="default: 1 5")
-    parser.add_argument("--episodes", type=int, default=EPISODES)
-    parser.add_argument("--checkpoint", default="best", help="best, latest, or a step")
-    parser.add_argument("--data_dir", help="where datasets were prepared")
-    parser.add_argument("--dataset", help="measure on this dataset's test classes, fit nothing")
-    parser.add_argument("--canvas", type=int, help="pixels; for a dataset of larger images")
-    options = vars(parser.parse_args(argv))
-    try:
-        if min([options["episodes"], *options["shots"]]) < 1:
-            raise ValueError("--episodes and --shots: expected at least 1")
-        options["shots"] = tuple(options["shots"])
-        messages.use_compilation_cache()
-        print(table(calibrate(**options)))
-    except (ValueError, OSError) as error:
-        messages.fail(error)
-
-
-if __name__ == "__main__":
-    messages.show_only_our_messages()
-    main()

@@ -1,12 +1,13 @@
-"""Corrects answers with clicks, as a person would (query-time updates of guided networks).
+"""Corrects answers with clicks, as a person would.
 
-    python -m fss_jax.studies.clicks --workdir runs/guided --clicks 5 [--annotation points]
+  fss study clicks --workdir runs/guided --clicks 5 --annotation points
 
-Each query is segmented from its support; then a click is put into the middle of the largest region
-that is wrong (the dataset's labels stand in for the person), what the query now says of itself joins
-the support's guidance, and it is segmented again. Guided networks update their guide; other methods
-that take sparse annotation (PANet) take the query as one more support. All is scored at the size that
-the method sees. Writes WORKDIR/results/clicks_PROTOCOL_Kshot.json, .md and .png.
+Query-time updates of guided networks. Each query is segmented from its support; then a click is put
+into the middle of the largest region that is wrong (the dataset's labels stand in for the person),
+what the query now says of itself joins the support's guidance, and it is segmented again. Guided
+networks update their guide; other methods that take sparse annotation (PANet) take the query as one
+more support. All is scored at the size that the method sees. Writes
+WORKDIR/results/clicks_PROTOCOL_Kshot.json, .md and .png.
 """
 
 import argparse
@@ -26,11 +27,12 @@ from fss_jax.data import weak_annotation
 from fss_jax.data.bank import Episode
 from fss_jax.data.records import Records, records_sha256
 from fss_jax.reports import drawing
-from fss_jax.runtime import files, messages
+from fss_jax.runtime import arguments, files, messages
 from fss_jax.scoring import metrics
 from fss_jax.scoring.workdir import Run, open_run, provenance, provenance_line
 
 SHOWN = 6
+RUN = ("--dataset", "--split", "--data_dir", "--protocol", "--checkpoint", "--annotation")
 DOTS = {1: (0, 255, 0), 0: (0, 255, 255)}  # the color of a click on the object, and beside it
 
 
@@ -192,33 +194,15 @@ def write(run: Run, shots: int, episodes: int, clicks: int) -> dict:
     return result
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m fss_jax.studies.clicks",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--workdir", required=True, help="a workdir that train.py filled")
-    parser.add_argument("--dataset", help="NAME[/CONFIG]; default: the config's")
-    parser.add_argument("--split", help="default: the config's test split")
-    parser.add_argument("--data_dir", help="where datasets were prepared")
-    parser.add_argument("--protocol", help="records and void; default: the config's")
-    parser.add_argument("--checkpoint", default="best", help="best, latest, or a step")
-    parser.add_argument("--annotation", default="mask", help="of the supports: mask, points, ...")
-    parser.add_argument("--shots", type=int, default=1)
-    parser.add_argument("--clicks", type=int, default=5, help="a query")
-    parser.add_argument("--episodes", type=int, default=100)
-    options = vars(parser.parse_args(argv))
-    shots, clicks, episodes = (options.pop(name) for name in ("shots", "clicks", "episodes"))
-    try:
-        if min(shots, clicks, episodes) < 1:
-            raise ValueError("--shots, --clicks and --episodes are at least 1")
-        messages.show_only_our_messages()
-        messages.use_compilation_cache()
-        print(table(write(open_run(**options), shots, episodes, clicks)))
-    except (ValueError, OSError) as error:
-        messages.fail(error)
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    arguments.add(parser, "--workdir", required=True)
+    arguments.add(parser, *RUN)
+    arguments.add(parser, "--shots", default=1)
+    parser.add_argument("--clicks", type=arguments.COUNT, default=5, help="a query")
+    arguments.add(parser, "--episodes", default=100)
 
 
-if __name__ == "__main__":
-    main()
+def run(given: argparse.Namespace) -> None:
+    messages.use_compilation_cache()
+    opened = open_run(given.workdir, **{name[2:]: getattr(given, name[2:]) for name in RUN})
+    print(table(write(opened, given.shots, given.episodes, given.clicks)))

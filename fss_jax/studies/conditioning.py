@@ -1,6 +1,6 @@
 """Pictures of what the support does to the answer (OSLSM supplement, Figures S4 and S5).
 
-python -m fss_jax.studies.conditioning --workdir runs/mine
+  fss study conditioning --workdir runs/mine
 
 Writes WORKDIR/results/conditioning_*.png and conditioning.json, of test episodes drawn by --seed:
   classes   one query, asked for by supports of two classes (both are in it, where the data has such
@@ -10,6 +10,7 @@ Writes WORKDIR/results/conditioning_*.png and conditioning.json, of test episode
   shots     one query, one support alone against five
 """
 
+import argparse
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +18,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 from PIL import Image, ImageDraw, ImageFont
 
 from fss_jax.data import bank as banks
@@ -26,11 +26,12 @@ from fss_jax.data.bank import Episode
 from fss_jax.data.datasets import Split
 from fss_jax.reports import drawing
 from fss_jax.reports.drawing import PREDICTION_COLOR, SUPPORT_COLOR, TILE, TRUTH_COLOR
-from fss_jax.runtime import files, messages
+from fss_jax.runtime import arguments, files, messages
 from fss_jax.scoring import metrics
 from fss_jax.scoring.workdir import Run, open_run, provenance
 
 SHOTS = 5  # of the third picture
+RUN = ("--dataset", "--split", "--data_dir", "--protocol", "--checkpoint")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,29 +251,14 @@ def pictures(run: Run, count: int = 3, seed: int = 0) -> dict:
     return result
 
 
-def main() -> None:
-    flag = flags.FLAGS
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    arguments.add(parser, "--workdir", required=True)
+    arguments.add(parser, *RUN, "--seed")
+    parser.add_argument("--rows", type=arguments.COUNT, default=3, help="queries a picture")
+
+
+def run(given: argparse.Namespace) -> None:
     messages.use_compilation_cache()
-    run = open_run(
-        flag.workdir,
-        dataset=flag.dataset,
-        split=flag.split,
-        data_dir=flag.data_dir,
-        protocol=flag.protocol,
-        checkpoint=flag.checkpoint,
-    )
-    pictures(run, flag.rows, flag.seed)
-    print(f"see {run.result('conditioning')}_*.png")
-
-
-if __name__ == "__main__":
-    flags.DEFINE_string("workdir", None, "a workdir that train.py filled")
-    flags.DEFINE_string("dataset", None, "another dataset than the config's")
-    flags.DEFINE_string("split", None, "default: the config's test split")
-    flags.DEFINE_string("data_dir", None, "where datasets were prepared")
-    flags.DEFINE_string("protocol", None, "default: the config's")
-    flags.DEFINE_string("checkpoint", "best", "best, latest, or a step")
-    flags.DEFINE_integer("rows", 3, "queries a picture", lower_bound=1)
-    flags.DEFINE_integer("seed", 0, "which queries and supports", lower_bound=0)
-    flags.mark_flag_as_required("workdir")
-    messages.run(main)
+    opened = open_run(given.workdir, **{name[2:]: getattr(given, name[2:]) for name in RUN})
+    pictures(opened, given.rows, given.seed)
+    print(f"see {opened.result('conditioning')}_*.png")

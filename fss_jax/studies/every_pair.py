@@ -1,4 +1,4 @@
-"""`evaluate.py --exhaustive`: every pair of a split as a result file, and what the support decides."""
+"""`fss evaluate --exhaustive`: every pair of a split as a result file, and what the support decides."""
 
 import math
 import time

@@ -1,11 +1,12 @@
-"""Iterative few-shot segmentation (FSS-1000 5.5): correct the worst answers, and use them as support.
+"""Corrects the worst answers, and uses them as support.
 
-    python -m fss_jax.studies.growing_support --workdir runs/mine --dataset folder --class mug --rounds 3 --add 1
+  fss study growing_support --workdir runs/mine --dataset folder --class mug --rounds 3 --add 1
 
-The class's first images are the support. Every round segments the others, takes the worst of them
-with their correct masks (the dataset's labels stand in for the person who corrects) into the support,
-and segments again. Images that a round took are no longer scored: before and after are compared on
-those that never were support. Writes WORKDIR/results/refine_CLASS.json, .md and .png.
+Iterative few-shot segmentation (FSS-1000 5.5). The class's first images are the support. Every round
+segments the others, takes the worst of them with their correct masks (the dataset's labels stand in
+for the person who corrects) into the support, and segments again. Images that a round took are no
+longer scored: before and after are compared on those that never were support. Writes
+WORKDIR/results/refine_CLASS.json, .md and .png.
 """
 
 import argparse
@@ -19,12 +20,13 @@ from fss_jax.data import bank as banks
 from fss_jax.data import datasets
 from fss_jax.data.records import Records
 from fss_jax.reports import drawing
-from fss_jax.runtime import files, messages
+from fss_jax.runtime import arguments, files, messages
 from fss_jax.scoring import evaluation
 from fss_jax.scoring.metrics import confusion, iou
 from fss_jax.scoring.workdir import Run, open_run, provenance, provenance_line
 
 SHOWN = 6
+RUN = ("--dataset", "--split", "--data_dir", "--protocol", "--checkpoint")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,39 +182,23 @@ def write(run: Run, class_name: str, rounds: int, add: int, replace: bool) -> di
     return result
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m fss_jax.studies.growing_support",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--workdir", required=True, help="a workdir that train.py filled")
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    arguments.add(parser, "--workdir", required=True)
     parser.add_argument("--class", dest="class_name", required=True, help="whose images to segment")
-    parser.add_argument("--dataset", help="NAME[/CONFIG]; default: the config's")
-    parser.add_argument("--split", help="default: the config's test split")
-    parser.add_argument("--data_dir", help="where datasets were prepared")
-    parser.add_argument("--protocol", help="sizes and void; default: the config's")
-    parser.add_argument("--checkpoint", default="best", help="best, latest, or a step")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--add", type=int, default=1, help="corrected images a round")
+    arguments.add(parser, *RUN)
+    parser.add_argument("--rounds", type=arguments.COUNT_OR_NONE, default=3)
+    parser.add_argument("--add", type=arguments.COUNT, default=1, help="corrected images a round")
     parser.add_argument(
         "--replace", action="store_true", help="the oldest supports leave: their number stays"
     )
-    options = vars(parser.parse_args(argv))
-    chosen = [options.pop(name) for name in ("class_name", "rounds", "add", "replace")]
-    try:
-        messages.show_only_our_messages()
-        messages.use_compilation_cache()
-        run = open_run(**options)
-        if run.config.model.get("form") == "release" and not chosen[3]:
-            raise ValueError(
-                "the release form sums over its supports and serves only the number it was trained "
-                "with; add --replace, or train the paper form"
-            )
-        print(table(write(run, *chosen)))
-    except (ValueError, OSError) as error:
-        messages.fail(error)
 
 
-if __name__ == "__main__":
-    main()
+def run(given: argparse.Namespace) -> None:
+    messages.use_compilation_cache()
+    opened = open_run(given.workdir, **{name[2:]: getattr(given, name[2:]) for name in RUN})
+    if opened.config.model.get("form") == "release" and not given.replace:
+        raise ValueError(
+            "the release form sums over its supports and serves only the number it was trained "
+            "with; add --replace, or train the paper form"
+        )
+    print(table(write(opened, given.class_name, given.rounds, given.add, given.replace)))

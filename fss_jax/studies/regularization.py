@@ -1,30 +1,29 @@
 """Chooses the strength of logistic regression or the SVM on a fold's training classes.
 
-python -m fss_jax.studies.regularization --config logistic/squeezenet \
-    --config.dataset=pascal_5i/fold1_trainaug --config.init=workdir:runs/base_squeezenet \
-    --workdir runs/strength
+  fss study regularization --config logistic/squeezenet --out runs/strength \
+    --config.dataset=pascal_5i/fold1_trainaug --init workdir:runs/base_squeezenet
 
 Scores every strength on the episodes that a training would validate on (config.val_split,
 val_protocol, val_episodes): classes that the base network knows, in images that it has not seen. Test
-classes are not looked at. Writes WORKDIR/results/strength.json and .md; the one chosen is then put
+classes are not looked at. Writes OUT/results/strength.json and .md; the one chosen is then put
 into the config by hand.
 """
 
+import argparse
 from pathlib import Path
 
-from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from fss_jax import methods, weights
 from fss_jax.data.records import records_sha256
-from fss_jax.runtime import files, messages
+from fss_jax.runtime import arguments, config_flags, files, messages
 from fss_jax.runtime.checkpoints import TrainState
 from fss_jax.runtime.devices import local_devices, replicate
 from fss_jax.scoring.workdir import provenance, provenance_line
 from fss_jax.training import loop
 
-STRENGTHS = ("0.0001", "0.001", "0.01", "0.1", "1.0", "10.0")
+STRENGTHS = "0.0001,0.001,0.01,0.1,1.0,10.0"
 
 
 def choose(config: ConfigDict, strengths: list[float]) -> dict:
@@ -90,18 +89,20 @@ def table(result: dict) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    config_flags.add(parser, required=True)
+    arguments.add(parser, "--out", required=True)
+    arguments.renamed(parser, "--workdir", "--out")
+    parser.add_argument(
+        "--strengths", default=STRENGTHS, help="scikit-learn's C, with commas between"
+    )
+
+
+def run(given: argparse.Namespace) -> None:
+    config = config_flags.read(given)
     messages.use_compilation_cache()
-    result = choose(flags.FLAGS.config, [float(text) for text in flags.FLAGS.strengths])
-    path = Path(flags.FLAGS.workdir, "results", "strength.json")
+    result = choose(config, [float(text) for text in given.strengths.split(",")])
+    path = Path(given.out, "results", "strength.json")
     files.write_json(path, result)
     files.write_text(path.with_suffix(".md"), table(result))
     print(table(result))
-
-
-if __name__ == "__main__":
-    config_flags.DEFINE_config_file("config", None, "a config of the method logistic")
-    flags.DEFINE_string("workdir", None, "folder for the result")
-    flags.DEFINE_list("strengths", list(STRENGTHS), "scikit-learn's C, with commas between")
-    flags.mark_flags_as_required(["config", "workdir"])
-    messages.run(main)

@@ -1,11 +1,10 @@
 """Trains the base network of 1-NN, logistic regression, SVM and fine-tuning (OSLSM 6).
 
-python -m fss_jax.training.base_network --config fcn/vgg16 --workdir runs/base_fold0
+fss train --config fcn/vgg16 --workdir runs/base_fold0
 
-FCN-32s, 16-way on a fold's training classes and background, by the loop of train.py: it resumes, and
-SIGTERM saves first. It ends with pixel accuracy and mIoU on the validation images, in
-WORKDIR/results/base_network.json and .md. Its features then are --config.init=workdir:WORKDIR of the
-methods.
+FCN-32s, 16-way on a fold's training classes and background, by the loop of every training. It ends
+with pixel accuracy and mIoU on the validation images, in WORKDIR/results/base_network.json and .md.
+Its features then are --init workdir:WORKDIR of the methods.
 """
 
 from collections.abc import Callable
@@ -17,9 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import flags
 from matplotlib import colormaps
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 from PIL import Image
 
 from fss_jax import methods
@@ -29,7 +27,7 @@ from fss_jax.data.datasets import Split
 from fss_jax.data.imaging import VOID
 from fss_jax.data.view import fill_color
 from fss_jax.methods.backbones.fcn_classifier import BaseNetwork
-from fss_jax.runtime import checkpoints, files, messages
+from fss_jax.runtime import checkpoints, files
 from fss_jax.runtime.checkpoints import TrainState
 from fss_jax.runtime.devices import AXIS, first
 from fss_jax.scoring.semantic import (
@@ -241,17 +239,3 @@ def table(result: dict) -> str:
     step, said = result["checkpoint_step"], provenance_line(result)
     lines += ["", f"Checkpoint step {step}; {said}.", "", f"`{result['command']}`", ""]
     return "\n".join(lines)
-
-
-def main() -> None:
-    messages.use_compilation_cache()
-    result = train(flags.FLAGS.config, flags.FLAGS.workdir, flags.FLAGS.devices)
-    print(table(result))
-
-
-if __name__ == "__main__":
-    config_flags.DEFINE_config_file("config", None, "a base network's config")
-    flags.DEFINE_string("workdir", None, "folder for checkpoints, logs and pictures")
-    flags.DEFINE_integer("devices", 0, "devices to use; 0 = all", lower_bound=0)
-    flags.mark_flags_as_required(["config", "workdir"])
-    messages.run(main)

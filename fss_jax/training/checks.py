@@ -42,9 +42,8 @@ def check(config: ConfigDict) -> None:
         )
     if config.method in methods.UNTRAINED:
         raise ValueError(
-            f"config.method {config.method!r} has nothing to train; run evaluate.py --config, for 1-NN, "
-            "the linear classifiers and fine-tuning with --config.init=workdir:W of a base network W "
-            "(python -m fss_jax.training.base_network)"
+            f"config.method {config.method!r} has nothing to train; run fss evaluate --config, "
+            "for 1-NN, the linear classifiers and fine-tuning with --init workdir:W of a base network W"
         )
     imaging.preprocessing(config.model.get("preprocessing", ""))
     protocols.get(config.protocol)

@@ -4,7 +4,7 @@
   caffe:ARCH[:FILE]         .caffemodel: vgg16, fcn32s, or oslsm for a whole released snapshot
   keras:ARCH[:FILE]         .h5 of keras.applications; see keras.TABLES
   fss1000:FOLDER            the FSS-1000 release's feature_encoder.pkl and relation_network.pkl
-  fss_jax:FILE              .safetensors written by `python -m fss_jax.export.stablehlo`
+  fss_jax:FILE              .safetensors written by `fss export`
   workdir:FOLDER            the best checkpoint of another training
 
 Without a file, official weights are downloaded once (registry.OFFICIAL). Which channel order, range

@@ -40,7 +40,8 @@ def server(toy_workdir, tmp_path_factory):
         [
             sys.executable,
             "-m",
-            "fss_jax.labelling.app.page",
+            "fss_jax",
+            "app",
             f"--workdir={toy_workdir}",
             f"--folder={folder}",
         ],

@@ -27,7 +27,7 @@ class Page:
 
     def __init__(self, folder, *flags, start="open "):
         environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "NPROC")}
-        command = [sys.executable, "-m", "fss_jax.labelling.app.page", f"--folder={folder}", *flags]
+        command = [sys.executable, "-m", "fss_jax", "app", f"--folder={folder}", *flags]
         self.folder = folder
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
@@ -241,7 +241,7 @@ def test_what_a_session_uploaded_ends_with_the_page(toy_workdir, tmp_path):
     assert page.uploaded(owner)[0] == 200
     assert [p for p in (page.folder / "served").rglob("*") if p.is_file()]
     second = subprocess.run(
-        [sys.executable, "-m", "fss_jax.labelling.app.page", f"--folder={page.folder}"],
+        [sys.executable, "-m", "fss_jax", "app", f"--folder={page.folder}"],
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert second.returncode == 2 and "is served by process" in second.stderr
@@ -252,7 +252,7 @@ def test_what_a_session_uploaded_ends_with_the_page(toy_workdir, tmp_path):
 
 def test_another_host_demands_logins_and_keeps_its_name(toy_workdir, tmp_path):
     flags = [f"--workdir={toy_workdir}", "--host=0.0.0.0"]
-    command = [sys.executable, "-m", "fss_jax.labelling.app.page", f"--folder={tmp_path / 'desk'}"]
+    command = [sys.executable, "-m", "fss_jax", "app", f"--folder={tmp_path / 'desk'}"]
     refused = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=300)
     assert refused.returncode == 2 and "--logins FILE" in refused.stderr
     logins = tmp_path / "logins"

@@ -1,4 +1,4 @@
-"""Both commands: what a user can get wrong ends in exit code 2 and one line that says what to do."""
+"""What a user can get wrong in a command ends in exit code 2 and one line that says what to do."""
 
 import json
 import os
@@ -26,7 +26,7 @@ TRAIN = {
     "wrong type": ([TOY, "--workdir={tmp}/run", "--config.lr=fast"], ["lr", "fast", "float"]),
     "no dataset": (
         [TOY, "--workdir={tmp}/run", "--config.data_dir={tmp}/data"],
-        ["'toy_squares'", "{tmp}/data", "python -m data_builders.prepare toy_squares"],
+        ["'toy_squares'", "{tmp}/data", "fss prepare toy_squares"],
     ),
     "too many devices": ([TOY, "--workdir={tmp}/run", "--devices=9"], ["9 devices", "has 4"]),
     "unknown method": (
@@ -48,10 +48,10 @@ TRAIN = {
 }
 EVALUATE = {
     "no workdir": ([], ["--workdir"]),
-    "empty workdir": (["--workdir={tmp}/run"], ["{tmp}/run", "train.py"]),
+    "empty workdir": (["--workdir={tmp}/run"], ["{tmp}/run", "fss train"]),
     "misspelt flag": (["--workdir={run}", "--shot=1"], ["shot"]),
-    "no shots": (["--workdir={run}", "--shots=0"], ["shots", "positive"]),
-    "no episodes": (["--workdir={run}", "--episodes=-3"], ["episodes", "positive"]),
+    "no shots": (["--workdir={run}", "--shots=0"], ["--shots", "expected 1 or more"]),
+    "no episodes": (["--workdir={run}", "--episodes=-3"], ["--episodes", "expected 1 or more"]),
     "words for numbers": (["--workdir={run}", "--shots=one"], ["shots", "one"]),
     "unknown protocol": (["--workdir={run}", "--protocol=unifrom"], ["did you mean 'uniform'?"]),
     "unknown checkpoint": (["--workdir={run}", "--checkpoint=last"], ["'last'", "steps 0"]),
@@ -62,15 +62,40 @@ EVALUATE = {
     ),
     "no such dataset": (
         ["--workdir={run}", "--dataset=pascal_5i/fold1"],
-        ["found: toy_squares", "prepare pascal_5i --config fold1"],
+        ["found: toy_squares", "fss prepare pascal_5i/fold1"],
     ),
     "items too small": (
         ["--workdir={run}", "--protocol=oslsm_release"],
         ["no items to draw episodes from", "filter"],
     ),
 }
+FSS = {
+    "misspelt command": (["labl"], ["'labl'", "did you mean label?"]),
+    "misspelt study": (["study", "clikcs"], ["'clikcs'", "did you mean clicks?"]),
+    "no study": (["study"], ["name"]),
+    "misspelt config": (["models", "--config=quickstrat"], ["did you mean", "quickstart"]),
+    "settings of nothing": (["models", "--config.lr=1"], ["--config.lr", "add --config"]),
+    "inside a number": (["models", TOY, "--config.lr.x=1"], ["config.lr has no settings"]),
+    "no number": (["models", TOY, "--config.steps=1e3"], ["config.steps=1e3", "int"]),
+    "neither true nor false": (["models", TOY, "--config.remat=maybe"], ["true or false"]),
+    "no tuple": (["models", TOY, "--config.tenth_at=(1,"], ["config.tenth_at", "(1, 2)"]),
+    "two inits": (
+        ["train", TOY, "--workdir={tmp}/run", "--init=workdir:a", "--init_from=b"],
+        ["--init and --init_from"],
+    ),
+    "no experiment": (["experiments", "fss_tabel5"], ["did you mean 'fss_table5'?"]),
+    "no pictures": (
+        ["label", "--support={tmp}/five", "--images={tmp}/photos", "--out={tmp}/out"],
+        ["{tmp}/five"],
+    ),
+    "no weights": (["weights", "inspect", "{tmp}/x.pth"], ["{tmp}/x.pth"]),
+    "no dataset to prepare": (["prepare", "fss_glyph/tiny"], ["did you mean 'fss_glyphs'?"]),
+    "nothing prepared": (["datasets", "--data_dir={tmp}/data"], ["{tmp}/data"]),
+    "no shell": (["completion", "fish"], ["fish", "zsh"]),
+}
 CASES = [("train.py", name, *case) for name, case in TRAIN.items()]
 CASES += [("evaluate.py", name, *case) for name, case in EVALUATE.items()]
+CASES += [("fss_jax/__main__.py", name, *case) for name, case in FSS.items()]
 
 
 @pytest.fixture(scope="module")

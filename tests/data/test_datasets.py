@@ -106,9 +106,7 @@ def test_a_dataset_that_is_not_there_comes_with_its_command(toy_data, tmp_path):
     with pytest.raises(FileNotFoundError, match="^[^\n]*$") as error:
         datasets.open_split("pascal_5i/fold1", "test", toy_data)
     assert "found: toy_squares" in str(error.value)
-    assert f"python -m data_builders.prepare pascal_5i --config fold1 --data_dir {toy_data}" in str(
-        error.value
-    )
+    assert f"fss prepare pascal_5i/fold1 --data_dir {toy_data}" in str(error.value)
     with pytest.raises(FileNotFoundError, match="found: none"):
         datasets.open_split("toy_squares", "test", tmp_path / "nowhere")
 

@@ -98,7 +98,7 @@ def test_what_is_not_prepared_is_named_with_the_command(data_dir, tmp_path, caps
     message = capsys.readouterr().err
     assert message.count("\n") == 1
     assert "no prepared dataset pascal_5i/fold1" in message and "toy_for_stats/big" in message
-    assert "python -m data_builders.prepare pascal_5i --config fold1" in message
+    assert "fss prepare pascal_5i/fold1" in message
     with pytest.raises(SystemExit, match="2"):
         stats.main(["a", "b", "--config", "small", *flags])
 

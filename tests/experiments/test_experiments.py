@@ -8,7 +8,7 @@ import inspect
 import pytest
 
 from fss_jax import experiments, methods
-from fss_jax.experiments import __main__ as command
+from fss_jax.cli import main
 from fss_jax.experiments import oslsm_table1, runner, toy
 from fss_jax.experiments.curves import LearningCurves
 from fss_jax.experiments.runner import BaseTraining, Experiment, Scoring, Training
@@ -198,14 +198,14 @@ def test_the_table_has_ours_beside_published(calls, tmp_path):
 
 def test_an_unknown_experiment_is_one_line(capsys):
     with pytest.raises(SystemExit) as stopped:
-        command.main(["fss_tabel5"])
+        main(["experiments", "fss_tabel5"])
     assert stopped.value.code == 2
     assert "did you mean 'fss_table5'?" in capsys.readouterr().err
 
 
 def test_small_and_toy_are_two_sizes(capsys):
     with pytest.raises(SystemExit):
-        command.main(["all", "--small", "--toy"])
+        main(["experiments", "all", "--small", "--toy"])
     assert "not allowed with" in capsys.readouterr().err
 
 

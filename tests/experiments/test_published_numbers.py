@@ -1,4 +1,4 @@
-"""Every number that the papers print, as docs/published_numbers.md holds it, against what we compare with."""
+"""Every number that the papers print, as docs/published_numbers.md holds it, against ours."""
 
 import importlib
 import re

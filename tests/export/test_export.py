@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fss_jax import methods, weights
+from fss_jax import cli, methods, weights
 from fss_jax.configs.oslsm import quickstart
 from fss_jax.export import stablehlo
 from fss_jax.methods.layers import hashing
@@ -147,7 +147,7 @@ def workdir(tmp_path_factory):
 
 def test_the_command_exports_a_workdir(workdir, tmp_path, capsys):
     folder, variables = workdir
-    stablehlo.main(["--workdir", str(folder), "--out", str(tmp_path / "out")])
+    cli.main(["export", "--workdir", str(folder), "--out", str(tmp_path / "out")])
     assert "example.py" in capsys.readouterr().out
     about = json.loads((tmp_path / "out" / "about.json").read_text())
     assert about["config"]["method"] == "oslsm" and about["query_size"] == SIZE
@@ -155,7 +155,7 @@ def test_the_command_exports_a_workdir(workdir, tmp_path, capsys):
         expected = functools.reduce(lambda tree, key: tree[key], name.split("/"), variables)
         np.testing.assert_array_equal(leaf, expected)
     with pytest.raises(SystemExit, match="2"):
-        stablehlo.main(["--workdir", str(folder), "--out", str(tmp_path / "out")])
+        cli.main(["export", "--workdir", str(folder), "--out", str(tmp_path / "out")])
     assert capsys.readouterr().err.count("\n") == 1
 
 

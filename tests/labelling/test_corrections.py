@@ -10,8 +10,7 @@ import toy_pictures
 from PIL import Image
 
 from data_builders.masks import read_mask
-from fss_jax import Segmenter
-from fss_jax.commands import label
+from fss_jax import Segmenter, cli
 from fss_jax.labelling import corrections, supports, tiles
 from fss_jax.labelling.corrections import Example
 
@@ -35,9 +34,9 @@ def place(tmp_path):
     return tmp_path
 
 
-def command(toy_workdir, place, *first):
-    label.main(
-        [*first, f"--workdir={toy_workdir}", f"--support={place / 'square'}"]
+def command(toy_workdir, place, name="label"):
+    cli.main(
+        [name, f"--workdir={toy_workdir}", f"--support={place / 'square'}"]
         + [f"--images={place / 'images'}", f"--out={place / 'out'}", "--batch=2"]
     )
 
@@ -53,7 +52,7 @@ def test_corrected_masks_join_the_support_and_the_others_are_labelled_again(
 ):
     command(toy_workdir, place)
     first = {path.name: path.read_bytes() for path in (place / "out/masks").iterdir()}
-    command(toy_workdir, place, "refine")  # nothing corrected: masks stay, a ranking comes
+    command(toy_workdir, place, "correct")  # nothing corrected: masks stay, a ranking comes
     assert {p.name: p.read_bytes() for p in (place / "out/masks").iterdir()} == first
     ranked = ranking(place)
     assert sorted(ranked) == sorted(first)
@@ -62,7 +61,7 @@ def test_corrected_masks_join_the_support_and_the_others_are_labelled_again(
     _, truth = toy_pictures.square(101, 51, 69)
     Image.fromarray(truth).save(place / "out/masks/1.png")
     corrected = (place / "out/masks/1.png").read_bytes()
-    command(toy_workdir, place, "refine")
+    command(toy_workdir, place, "correct")
     said = capsys.readouterr().out
     assert "square: 3 supports, 1 corrected masks; mean IoU" in said
     assert "3 images labelled again" in said
@@ -82,7 +81,7 @@ def test_corrected_masks_join_the_support_and_the_others_are_labelled_again(
 
 def test_refining_nothing_is_said_so(toy_workdir, place, capsys):
     with pytest.raises(SystemExit) as stop:
-        command(toy_workdir, place, "refine")
+        command(toy_workdir, place, "correct")
     assert stop.value.code == 2 and "holds no labels yet" in capsys.readouterr().err
 
 

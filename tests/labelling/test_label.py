@@ -10,7 +10,7 @@ import toy_pictures
 from PIL import Image
 
 from data_builders.masks import read_mask
-from fss_jax.commands import label
+from fss_jax import cli
 from fss_jax.labelling import annotations, job, labels, supports, tiles
 from fss_jax.labelling.annotations import ImageMasks
 from fss_jax.labelling.manifest import Manifest
@@ -36,8 +36,8 @@ def place(tmp_path):
 
 
 def command(toy_workdir, place, out="out", *more):
-    label.main(
-        [f"--workdir={toy_workdir}", f"--support={place / 'square'}"]
+    cli.main(
+        ["label", f"--workdir={toy_workdir}", f"--support={place / 'square'}"]
         + [f"--images={place / 'images'}", f"--out={place / out}", "--batch=2", *more]
     )
     return place / out
@@ -170,8 +170,13 @@ def test_classes_have_folders_and_equal_names_do_not_collide(toy_workdir, place)
     shutil.copytree(place / "square", support / "two")
     shutil.copy(place / "images" / "0.png", place / "images" / "0.bmp")
     out = place / "out"
-    label.main(
-        [f"--workdir={toy_workdir}", f"--support={support}", f"--images={place / 'images'}"]
+    cli.main(
+        [
+            "label",
+            f"--workdir={toy_workdir}",
+            f"--support={support}",
+            f"--images={place / 'images'}",
+        ]
         + [f"--out={out}"]
     )
     found = sorted(p.relative_to(out / "masks").as_posix() for p in out.glob("masks/*/*"))

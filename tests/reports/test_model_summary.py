@@ -9,7 +9,6 @@ import pytest
 from jax import lax
 
 from fss_jax import methods
-from fss_jax.commands import models as command
 from fss_jax.reports import model_summary
 from fss_jax.runtime.flops import gmacs, macs_by_scope
 
@@ -111,7 +110,7 @@ def config_file(tmp_path):
 
 
 def run(*args):
-    command = [sys.executable, "-m", "fss_jax.methods", *map(str, args)]
+    command = [sys.executable, "-m", "fss_jax", "models", *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
@@ -133,7 +132,7 @@ def test_describing_makes_no_weights(config_file):
     namespace = {}
     exec(config_file.read_text(), namespace)
     before = sum(array.nbytes for array in jax.live_arrays())
-    command.describe(namespace["get_config"]())
+    model_summary.describe(namespace["get_config"]())
     assert sum(array.nbytes for array in jax.live_arrays()) - before < 2**20
 
 

@@ -9,8 +9,7 @@ import pytest
 import toy_pictures
 from sklearn.isotonic import IsotonicRegression
 
-from fss_jax import Segmenter
-from fss_jax.commands import label
+from fss_jax import Segmenter, cli
 from fss_jax.labelling import shipped
 from fss_jax.scoring import calibration
 from fss_jax.scoring.calibration import Calibration, Curve
@@ -99,7 +98,7 @@ def test_a_calibration_of_another_step_is_not_used(calibrated, tmp_path):
     assert calibration.load(path, 0) is not None and calibration.load(path, 7) is None
     assert calibration.load(tmp_path / "calibration.json") is None
     (tmp_path / "calibration.json").write_text('{"curves": 1}')
-    with pytest.raises(ValueError, match="damaged .* fss_jax.studies.calibrate"):
+    with pytest.raises(ValueError, match="damaged .* fss calibrate"):
         calibration.load(tmp_path / "calibration.json")
 
 
@@ -111,8 +110,14 @@ def test_labels_tell_the_expected_iou_of_a_calibrated_checkpoint(calibrated, toy
     curve = calibration.load(workdir / "calibration.json").curves[1]
     for place, known in ((workdir, True), (toy_workdir, False)):
         out = tmp_path / place.parent.name
-        label.main(
-            [f"--workdir={place}", f"--support={support}", f"--images={images}", f"--out={out}"]
+        cli.main(
+            [
+                "label",
+                f"--workdir={place}",
+                f"--support={support}",
+                f"--images={images}",
+                f"--out={out}",
+            ]
         )
         for row in csv.DictReader((out / "labels.csv").read_text().splitlines()):
             expected = f"{curve(float(row['confidence'])):.4f}" if known else ""
@@ -121,10 +126,8 @@ def test_labels_tell_the_expected_iou_of_a_calibrated_checkpoint(calibrated, toy
 
 @pytest.mark.slow
 def test_a_model_put_into_the_package_answers_as_its_workdir(calibrated, tmp_path, monkeypatch):
-    from fss_jax.labelling.shipped import __main__ as command
-
     workdir, _ = calibrated
-    command.main([f"--workdir={workdir}", f"--out={tmp_path / 'shipped'}"])
+    cli.main(["ship", f"--workdir={workdir}", f"--out={tmp_path / 'shipped'}"])
     load = shipped.load
     monkeypatch.setattr(shipped, "load", lambda: load(tmp_path / "shipped"))
     images, masks = toy_pictures.pairs(2)

@@ -126,7 +126,7 @@ def test_one_class_scores_without_and_is_told_with_the_trivial_predictors(workdi
         ({"protocol": "unifrom"}, ValueError, "did you mean 'uniform'?"),
         ({"shots": 6}, ValueError, "takes 7 images of every class, but"),
         ({"split": "tset"}, ValueError, "it has: train, val, test"),
-        ({"dataset": "fss_1000"}, FileNotFoundError, "data_builders.prepare fss_1000"),
+        ({"dataset": "fss_1000"}, FileNotFoundError, "fss prepare fss_1000"),
         ({"checkpoint": "7"}, FileNotFoundError, "it holds steps 0"),
         ({"records_file": Path("nowhere.txt")}, FileNotFoundError, "nowhere.txt"),
         ({"device_count": 9}, ValueError, "9 devices asked for, this process has 4"),

@@ -1,16 +1,16 @@
-"""`python -m fss_jax.weights inspect`: format, architecture, and what would load."""
+"""`fss weights inspect`: format, architecture, and what would load."""
 
 import foreign_files as foreign
 import numpy as np
 
+from fss_jax.cli import main
 from fss_jax.weights import torchvision
-from fss_jax.weights.__main__ import main
 
 
 def inspect(capsys, *arguments):
     code = 0
     try:
-        main(["inspect", *map(str, arguments)])
+        main(["weights", "inspect", *map(str, arguments)])
     except SystemExit as stopped:
         code = stopped.code
     return code, *capsys.readouterr()

@@ -1,12 +1,12 @@
 """CANet on PASCAL-5i as published (Zhang et al., CVPR 2019, section 5.1; icoz69/CaNet), 1-shot.
 
-python train.py --config canet/resnet50 --workdir runs/canet_fold0 \\
+fss train --config canet/resnet50 --workdir runs/canet_fold0 \\
     --config.dataset=pascal_5i/fold0_trainaug --config.init=torchvision:resnet50
 
 The release's rate of 2.5e-4, times 10 on everything it trains, is the paper's 2.5e-3; the encoder has
 none. 200 epochs are some 500,000 steps of four. Tested in several sizes:
 
-python evaluate.py --workdir runs/canet_scales --config canet/resnet50 \
+fss evaluate --workdir runs/canet_scales --config canet/resnet50 \
     --config.init=workdir:runs/canet_fold0 --config.model.scales="(0.7, 1.0, 1.3)"
 
 Left out: the release scales, crops and flips supports and queries at random. Not trained here in full:

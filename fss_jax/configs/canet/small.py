@@ -1,6 +1,6 @@
 """CANet at a size for two CPU cores, from scratch: the glyphs at 64 pixels.
 
-python train.py --config canet/small --workdir runs/canet_small
+fss train --config canet/small --workdir runs/canet_small
 
 Without ImageNet weights the encoder must learn, too (`frozen`). On the PASCAL subset: see
 fss_jax/experiments/fss_table4.py. Results: docs/results.md.

@@ -1,6 +1,6 @@
 """CANet on SqueezeNet: fire8 frozen as ImageNet left it, a narrow head, for a CPU.
 
-python train.py --config canet/squeezenet --workdir runs/canet_squeezenet \
+fss train --config canet/squeezenet --workdir runs/canet_squeezenet \
     --config.dataset=pascal_5i/fold1_trainaug --config.init=torchvision:squeezenet1_0
 """
 

@@ -1,6 +1,6 @@
 """Co-segmentation at a size for two CPU cores: no weights, no masks.
 
-python evaluate.py --config cosegment/small \
+fss evaluate --config cosegment/small \
     --workdir runs/cosegment_small_fold1 --config.dataset=pascal_5i/fold1_trainaug --shots 5
 """
 

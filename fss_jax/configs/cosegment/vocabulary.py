@@ -1,6 +1,6 @@
 """Co-segmentation by composition, the unsupervised row of OSLSM's Table 1: no weights, no masks.
 
-python evaluate.py --config cosegment/vocabulary --workdir runs/cosegment_fold0 \
+fss evaluate --config cosegment/vocabulary --workdir runs/cosegment_fold0 \
     --config.dataset=pascal_5i/fold0 --shots 5
 """
 

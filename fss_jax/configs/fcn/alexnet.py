@@ -1,6 +1,6 @@
 """The base network with AlexNet, for the LogReg baseline of OSLSM's Figure 3.
 
-python -m fss_jax.base_network --config fcn/alexnet \
+fss train --config fcn/alexnet \
     --workdir runs/base_alexnet --config.init=torchvision:alexnet
 """
 

@@ -1,6 +1,6 @@
 """The base network of OSLSM's comparison methods on SqueezeNet: 16-way, on a fold's training classes.
 
-python -m fss_jax.base_network --config fcn/squeezenet \
+fss train --config fcn/squeezenet \
     --workdir runs/base_squeezenet --config.dataset=pascal_5i/fold1_trainaug \
     --config.init=torchvision:squeezenet1_0
 """

@@ -1,6 +1,6 @@
 """The base network of OSLSM's comparison methods (OSLSM 6): FCN-32s on a fold's training classes.
 
-python -m fss_jax.base_network --config fcn/vgg16 --workdir runs/base_fold0 \
+fss train --config fcn/vgg16 --workdir runs/base_fold0 \
     --config.dataset=pascal_5i/fold0 --config.init=caffe:vgg16:VGG_ILSVRC_16_layers.caffemodel
 
 16-way: 15 classes and background; void is left out. The paper says that FCN-32s was fine-tuned and

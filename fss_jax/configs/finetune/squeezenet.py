@@ -1,6 +1,6 @@
 """Fine-tuning of the last module of a SqueezeNet base network on each support.
 
-python evaluate.py --config finetune/squeezenet \
+fss evaluate --config finetune/squeezenet \
     --workdir runs/squeezenet_finetune --config.dataset=pascal_5i/fold1 \
     --config.init=workdir:runs/base_squeezenet \
     --config.init_skip=score

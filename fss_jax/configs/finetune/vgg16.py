@@ -1,6 +1,6 @@
 """Fine-tuning of fc6 and fc7 with BatchNorm and a new classifier on each support (OSLSM 6).
 
-python evaluate.py --config finetune/vgg16 --workdir runs/oslsm_finetune_fold0 \
+fss evaluate --config finetune/vgg16 --workdir runs/oslsm_finetune_fold0 \
     --config.dataset=pascal_5i/fold0 --config.init=workdir:runs/base_fold0
 
 Steps and rate are ours: the paper gives neither.

@@ -1,6 +1,6 @@
 """Guided networks at a size for two CPU cores, from scratch: the glyphs at 64 pixels.
 
-python train.py --config guided/small --workdir runs/guided_small
+fss train --config guided/small --workdir runs/guided_small
 
 Without ImageNet weights it takes BatchNorm and He's initialization of fc6 and fc7; and a finer stride
 for small pictures. On the PASCAL subset: fss_jax/experiments/fss_table4.py. Results: docs/results.md.

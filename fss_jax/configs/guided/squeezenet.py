@@ -1,6 +1,6 @@
 """Guided networks on SqueezeNet, for a CPU.
 
-python train.py --config guided/squeezenet --workdir runs/guided_squeezenet \
+fss train --config guided/squeezenet --workdir runs/guided_squeezenet \
     --config.dataset=pascal_5i/fold1_trainaug --config.init=torchvision:squeezenet1_0
 """
 

@@ -1,6 +1,6 @@
 """Guided networks on PASCAL-5i as their release trains them (shelhamer/revolver, 1-shot).
 
-python train.py --config guided/vgg16 --workdir runs/guided_fold0 \\
+fss train --config guided/vgg16 --workdir runs/guided_fold0 \\
     --config.dataset=pascal_5i/fold0_trainaug --config.init=caffe:vgg16
 
 SGD, one episode a step, 100,000 steps, the mean cross entropy of the pixels that are not void. Queries

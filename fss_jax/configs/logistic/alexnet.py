@@ -1,6 +1,6 @@
 """Logistic regression on AlexNet's fc7 (OSLSM 7.1, Figure 3).
 
-python evaluate.py --config logistic/alexnet --workdir runs/logistic_alexnet \
+fss evaluate --config logistic/alexnet --workdir runs/logistic_alexnet \
     --config.init=workdir:runs/base_alexnet
 """
 

@@ -1,6 +1,6 @@
 """Logistic regression on SqueezeNet's features, a base network's or ImageNet's own.
 
-python evaluate.py --config logistic/squeezenet \
+fss evaluate --config logistic/squeezenet \
     --workdir runs/squeezenet_logistic --config.dataset=pascal_5i/fold1 \
     --config.init=workdir:runs/base_squeezenet \
     --config.init_skip=score

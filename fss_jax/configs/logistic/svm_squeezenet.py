@@ -1,6 +1,6 @@
 """A linear SVM on SqueezeNet's features, a base network's or ImageNet's own.
 
-python evaluate.py --config logistic/svm_squeezenet --workdir runs/squeezenet_svm \
+fss evaluate --config logistic/svm_squeezenet --workdir runs/squeezenet_svm \
     --config.dataset=pascal_5i/fold1 --config.init=workdir:runs/base_squeezenet \
     --config.init_skip=score
 """

@@ -1,6 +1,6 @@
 """The linear SVM that OSLSM's authors tried beside logistic regression (OSLSM 6).
 
-python evaluate.py --config logistic/svm_vgg16 --workdir runs/oslsm_svm_fold0 \
+fss evaluate --config logistic/svm_vgg16 --workdir runs/oslsm_svm_fold0 \
     --config.dataset=pascal_5i/fold0 --config.init=workdir:runs/base_fold0
 """
 

@@ -1,10 +1,10 @@
 """Logistic regression on dense fc7 features of the base network (OSLSM 6).
 
-python evaluate.py --config logistic/vgg16 --workdir runs/oslsm_logistic_fold0 \
+fss evaluate --config logistic/vgg16 --workdir runs/oslsm_logistic_fold0 \
     --config.dataset=pascal_5i/fold0 --config.init=workdir:runs/base_fold0
 
 The strength is to be chosen on the training classes of each fold (the paper does not give its own):
-python -m fss_jax.strength --config logistic/vgg16 \
+fss study regularization --config logistic/vgg16 --out runs/strength_fold0 \
     --config.dataset=pascal_5i/fold0 --config.init=workdir:runs/base_fold0
 """
 

@@ -1,6 +1,6 @@
 """1-NN on SqueezeNet's features, a base network's or ImageNet's own: nothing is trained here.
 
-python evaluate.py --config nearest/squeezenet --workdir runs/squeezenet_1nn \
+fss evaluate --config nearest/squeezenet --workdir runs/squeezenet_1nn \
     --config.dataset=pascal_5i/fold1 --config.init=workdir:runs/base_squeezenet \
     --config.init_skip=score
 

@@ -1,6 +1,6 @@
 """1-NN on dense fc7 features of the base network (OSLSM 6; author's answer in protocols.md A.12).
 
-python evaluate.py --config nearest/vgg16 --workdir runs/oslsm_nearest_fold0 \
+fss evaluate --config nearest/vgg16 --workdir runs/oslsm_nearest_fold0 \
     --config.dataset=pascal_5i/fold0 --config.init=workdir:runs/base_fold0
 
 Support images are seen at the query's 500 pixels; the paper does not say. Not run here in full.

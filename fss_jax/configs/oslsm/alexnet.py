@@ -1,6 +1,6 @@
 """OSLSM with AlexNet in both branches (OSLSM 7.1, Figure 3; fold 0).
 
-python train.py --config oslsm/alexnet --workdir runs/oslsm_alexnet \
+fss train --config oslsm/alexnet --workdir runs/oslsm_alexnet \
     --config.dataset=pascal_5i/fold0 --config.init=torchvision:alexnet
 
 Initial weights: ImageNet's 1000 classes as above; the 771 classes that are not PASCAL's from a file

@@ -1,6 +1,6 @@
 """OSLSM over a dilated FCN of stride 8 (Yu and Koltun): 37.0 and 37.43 on fold 0 (OSLSM 7).
 
-python train.py --config oslsm/dilated --workdir runs/oslsm_dilated_fold0 \
+fss train --config oslsm/dilated --workdir runs/oslsm_dilated_fold0 \
     --config.init=caffe:vgg16:VGG_ILSVRC_16_layers.caffemodel
 """
 

@@ -1,9 +1,9 @@
 """OSLSM on FSS-1000, a row of that paper's Table 3 (70.29 with one shot, 73.02 with five).
 
-python train.py --config oslsm/fss1000 --workdir runs/fss1000_oslsm \
+fss train --config oslsm/fss1000 --workdir runs/fss1000_oslsm \
     --config.init=caffe:vgg16:VGG_ILSVRC_16_layers.caffemodel
 
-Trained with one shot as OSLSM is; five are the union of five answers: evaluate.py --shots 5. The
+Trained with one shot as OSLSM is; five are the union of five answers: --shots 5 of fss evaluate. The
 FSS-1000 paper does not say how it trained OSLSM: settings are OSLSM's own release. Not trained here
 in full.
 """

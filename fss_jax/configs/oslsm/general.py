@@ -1,7 +1,7 @@
 """The model that ships with the package: a small OSLSM on glyphs of any size and color, 96 pixels.
 
-python -m data_builders.prepare fss_glyphs --config varied
-python train.py --config oslsm/general --workdir runs/general
+fss prepare fss_glyphs/varied
+fss train --config oslsm/general --workdir runs/general
 
 It is trained only on what the project renders; what it scores: docs/labelling.md.
 """

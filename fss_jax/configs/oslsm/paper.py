@@ -1,6 +1,6 @@
 """OSLSM as its paper describes it (arXiv 1709.03410, section 4.3), where that differs from the release.
 
-python train.py --config oslsm/paper --workdir runs/oslsm_paper_fold0 \
+fss train --config oslsm/paper --workdir runs/oslsm_paper_fold0 \
     --config.dataset=pascal_5i/fold0 --config.init=caffe:vgg16:VGG_ILSVRC_16_layers.caffemodel
 
 FCN's own padding, one hash for all 4097 numbers, images drawn before classes, one episode an update,

@@ -1,6 +1,6 @@
 """A small OSLSM on the embedded glyphs: minutes on two CPU cores (`make quickstart`).
 
-python train.py --config oslsm/quickstart --workdir runs/quickstart
+fss train --config oslsm/quickstart --workdir runs/quickstart
 """
 
 from ml_collections import ConfigDict

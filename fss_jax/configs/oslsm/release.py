@@ -1,6 +1,6 @@
 """OSLSM as its released code trains it (protocols.md A.9).
 
-python train.py --config oslsm/release --workdir runs/oslsm_fold0 \
+fss train --config oslsm/release --workdir runs/oslsm_fold0 \
     --config.dataset=pascal_5i/fold0 --config.init=caffe:vgg16:VGG_ILSVRC_16_layers.caffemodel
 
 One step is one Caffe iteration: the mean of 10 episodes' gradients of pixel sums. On a device that 10

@@ -1,6 +1,6 @@
 """OSLSM on PASCAL-5i at the size that two CPU cores train in minutes; from scratch.
 
-python train.py --config oslsm/small --workdir runs/pascal_fold1 \
+fss train --config oslsm/small --workdir runs/pascal_fold1 \
     --config.dataset=pascal_5i/fold1_trainaug
 
 Scored under the published protocols all the same. Results: docs/results.md.

@@ -1,6 +1,6 @@
 """OSLSM with SqueezeNet 1.0 in both branches, on PASCAL-5i: the pretrained row that a CPU can train.
 
-python train.py --config oslsm/squeezenet --workdir runs/pascal_squeezenet \
+fss train --config oslsm/squeezenet --workdir runs/pascal_squeezenet \
     --config.dataset=pascal_5i/fold1_trainaug \
     --config.init=torchvision:squeezenet1_0
 

@@ -1,6 +1,6 @@
 """PANet at a size for two CPU cores, from scratch: the glyphs at 64 pixels.
 
-python train.py --config panet/small --workdir runs/panet_small
+fss train --config panet/small --workdir runs/panet_small
 
 On the PASCAL subset: see fss_jax/experiments/fss_table4.py. Results: docs/results.md.
 """

@@ -1,6 +1,6 @@
 """PANet on SqueezeNet: ImageNet's features and nearly nothing to learn, for a CPU.
 
-python train.py --config panet/squeezenet --workdir runs/panet_squeezenet \
+fss train --config panet/squeezenet --workdir runs/panet_squeezenet \
     --config.dataset=pascal_5i/fold1_trainaug --config.init=torchvision:squeezenet1_0
 """
 

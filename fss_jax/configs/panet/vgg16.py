@@ -1,6 +1,6 @@
 """PANet on PASCAL-5i as published (Wang et al., ICCV 2019, section 4.1; kaixin96/PANet), 1-shot.
 
-python train.py --config panet/vgg16 --workdir runs/panet_fold0 \\
+fss train --config panet/vgg16 --workdir runs/panet_fold0 \\
     --config.dataset=pascal_5i/fold0_trainaug --config.init=torchvision:vgg16
 
 Five shots: --config.shots=5. Left out: the release flips episodes at random. Not trained here in full:

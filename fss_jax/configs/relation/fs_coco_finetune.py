@@ -1,7 +1,7 @@
 """The last step of FSS-1000's Table 5, row IV: a network trained on FSS-1000, tuned on fsCOCO.
 
-python train.py --config relation/fs_coco_finetune --workdir runs/fs_coco \
-    --init_from runs/fss1000_paper
+fss train --config relation/fs_coco_finetune --workdir runs/fs_coco \
+    --init workdir:runs/fss1000_paper
 
 The whole table: fss experiments fss_table5. As long as every other network of the paper (section 5).
 fsCOCO has no validation classes: the best checkpoint is chosen on training classes. Not trained here

@@ -1,6 +1,6 @@
 """FSS-1000's Table 2 on InceptionV3 (BCE 79.02, MSE 79.22); its decoder was never published.
 
-python train.py --config relation/inception --workdir runs/fss1000_inception
+fss train --config relation/inception --workdir runs/fss1000_inception
 
 Skips and channels are our choice (see fss_jax/models/relation.py). The MSE row: --config.loss=mse.
 Not trained here in full.

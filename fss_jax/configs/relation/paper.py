@@ -1,6 +1,6 @@
 """FSS-1000's baseline as its paper describes it (arXiv 1907.12347, section 4): VGG-16, BCE, 5 shots.
 
-python train.py --config relation/paper --workdir runs/fss1000_paper
+fss train --config relation/paper --workdir runs/fss1000_paper
 
 1x1 relation convolutions, nearest upsampling, one convolution a block, skips of support and query,
 the mean over shots. What the paper leaves open (BatchNorm, clipping, queries) is the release's. The

@@ -1,7 +1,7 @@
 """FSS-1000's baseline as its released code trains it (protocols.md B.1, B.2): VGG-16, MSE, 5 shots.
 
-python -m data_builders.prepare fss_1000
-python train.py --config relation/release --workdir runs/fss1000_release
+fss prepare fss_1000
+fss train --config relation/release --workdir runs/fss1000_release
 
 Fewer or more shots: --config.shots=1, or --config.shots=7 --config.queries=3 (a class has ten
 images). The form sums over shots, so that each number of shots is a model of its own.

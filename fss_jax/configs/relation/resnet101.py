@@ -1,6 +1,6 @@
 """FSS-1000's Table 2 on ResNet-101 (BCE 79.43, MSE 79.12), layers as in its co-author's repository.
 
-python train.py --config relation/resnet101 --workdir runs/fss1000_resnet101
+fss train --config relation/resnet101 --workdir runs/fss1000_resnet101
 
 The MSE row: --config.loss=mse. Not trained here in full.
 """

@@ -1,6 +1,6 @@
 """The relation network at a size for two CPU cores: 1/8 of the width, on the glyphs at 64 pixels.
 
-python train.py --config relation/small --workdir runs/relation_small
+fss train --config relation/small --workdir runs/relation_small
 
 Variants: --config.model.form=paper, --config.loss=mse, --config.shots=1, and the glyphs at FSS-1000's
 own size: --config.dataset=fss_glyphs/full --config.canvas=224 --config.support_size=224

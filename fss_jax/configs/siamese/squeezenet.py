@@ -1,6 +1,6 @@
 """Siamese matching of cells on SqueezeNet.
 
-python train.py --config siamese/squeezenet --workdir runs/siamese_squeezenet \
+fss train --config siamese/squeezenet --workdir runs/siamese_squeezenet \
     --config.dataset=pascal_5i/fold1_trainaug --config.init=torchvision:squeezenet1_0
 """
 

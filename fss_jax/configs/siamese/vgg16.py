@@ -1,8 +1,8 @@
 """Siamese dense matching with a learned L1 similarity (OSLSM 6 and supplement B).
 
-python train.py --config siamese/vgg16 --workdir runs/siamese_fold0 \
+fss train --config siamese/vgg16 --workdir runs/siamese_fold0 \
     --config.dataset=pascal_5i/fold0 --config.init=caffe:vgg16:VGG_ILSVRC_16_layers.caffemodel
-python evaluate.py --workdir runs/siamese_fold0
+fss evaluate --workdir runs/siamese_fold0
 
 5-shot keeps 0.3 of the support's pixels: --config.model.keep=0.3. The rates are ours: the paper
 gives none. Not trained here in full.

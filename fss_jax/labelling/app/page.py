@@ -1,20 +1,9 @@
-"""Labels a folder of images on a web page of this computer:
+"""The page of `fss app`: images painted, labelled, looked at and corrected in a browser."""
 
-  python -m fss_jax.labelling.app.page [--workdir runs/mine] [--folder labelling]
-
-Paint the object in one to a few pictures, drop the others, look at what was found (the least sure
-first), correct it with the brush, use corrections as examples, export. Needs the extra `app`; works
-without a network, and only this computer can open the page unless --host says otherwise, which
-demands --logins. The address that is printed opens --folder; every other browser or login has a
-folder of its own in it, unless --shared. Nothing else can be seen or changed.
-"""
-
-import argparse
 import contextlib
 import os
 import secrets
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -335,52 +324,32 @@ def empty(served: Path) -> None:
     served.mkdir(parents=True, exist_ok=True)
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m fss_jax.labelling.app.page",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--workdir", type=Path, help="that train.py filled; default: the model in the package"
-    )
-    parser.add_argument("--checkpoint", default="best", help="best, latest, or a step")
-    parser.add_argument(
-        "--folder", type=Path, help="for uploads and labels; default: WORKDIR/app, or ./labelling"
-    )
-    parser.add_argument("--host", default="127.0.0.1", help="who may open it; default: only here")
-    parser.add_argument(
-        "--logins",
-        type=Path,
-        metavar="FILE",
-        help="of NAME:PASSWORD lines; must be with another --host",
-    )
-    parser.add_argument(
-        "--known_as", action="append", default=[], metavar="NAME", help="another name of this page"
-    )
-    parser.add_argument(
-        "--shared", action="store_true", help="all see and change the same pictures"
-    )
-    parser.add_argument("--port", type=int, default=0, help="default: the first free from 7860 on")
-    arguments = parser.parse_args(argv)
-    folder = arguments.folder or (
-        arguments.workdir / "app" if arguments.workdir else Path("labelling")
-    )
+def run(
+    workdir: str | None,
+    checkpoint: str,
+    folder: Path,
+    host: str,
+    port: int,
+    *,
+    logins_file: Path | None = None,
+    known_as: Sequence[str] = (),
+    shared: bool = False,
+) -> None:
+    """Opens the page and serves it until it is stopped; `fss app --help` says what each does.
+
+    Args:
+      workdir: whose model answers; None is the model in the package.
+
+    Raises:
+      ValueError: the extra `app` is not installed; or as `job.open_segmenter` and `serve`.
+    """
     no_network()
     try:
         import gradio  # noqa: F401
     except ImportError as error:
-        messages.fail(f"the page needs gradio ({error}): pip install 'fss_jax[app]'")
-    try:
-        messages.use_compilation_cache()
-        logins = read_logins(arguments.logins) if arguments.logins else {}
-        segmenter = job.open_segmenter(arguments.workdir, arguments.checkpoint)
-        people = People(segmenter, folder, shared=arguments.shared, logins=logins)
-        serve(people, arguments.host, arguments.port, more_hosts=arguments.known_as)
-    except (ValueError, OSError) as error:
-        messages.fail(error)
-
-
-if __name__ == "__main__":
-    messages.show_only_our_messages()
-    main(sys.argv[1:])
+        raise ValueError(f"the page needs gradio ({error}): pip install 'fss_jax[app]'") from error
+    messages.use_compilation_cache()
+    logins = read_logins(logins_file) if logins_file else {}
+    segmenter = job.open_segmenter(Path(workdir) if workdir else None, checkpoint)
+    people = People(segmenter, folder, shared=shared, logins=logins)
+    serve(people, host, port, more_hosts=known_as)

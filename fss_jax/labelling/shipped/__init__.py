@@ -2,8 +2,7 @@
 
 `config.json`, `weights.npz` (half precision) and `calibration.json` lie beside this file. They were
 trained only on pictures that the project renders (oslsm/general). What writes them:
-
-python -m fss_jax.labelling.shipped --workdir runs/general
+`fss ship --workdir runs/general`.
 """
 
 import json
@@ -14,6 +13,7 @@ import numpy as np
 from flax import traverse_util
 from ml_collections import ConfigDict
 
+from fss_jax.runtime import checkpoints, files
 from fss_jax.scoring import calibration
 from fss_jax.scoring.calibration import Calibration
 
@@ -32,7 +32,7 @@ def load(folder: Path = FOLDER) -> tuple[ConfigDict, dict[str, Any], Calibration
             flat = {name: _single(file[name]) for name in file.files}
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"this installation holds no model ({error.filename}); name one that train.py made with "
+            f"this installation holds no model ({error.filename}); name a training's folder with "
             "--workdir"
         ) from error
     variables = traverse_util.unflatten_dict(flat, sep="/")
@@ -49,6 +49,24 @@ def save(folder: Path, config: ConfigDict, variables: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / "weights.npz", **halves)
     (folder / "config.json").write_text(config.to_json(indent=1) + "\n")
+
+
+def ship(workdir: Path, folder: Path = FOLDER) -> dict[str, int]:
+    """Writes what `load` reads of a workdir's best checkpoint; returns its step and the files' bytes.
+
+    Raises:
+      ValueError, FileNotFoundError: no checkpoint, or none that was calibrated.
+    """
+    found = checkpoints.load(workdir)
+    known = calibration.load(workdir / calibration.FILE, found.step)
+    if known is None:
+        raise ValueError(
+            f"{workdir} has no calibration of step {found.step}: run fss calibrate --workdir {workdir}"
+        )
+    found.config.data_dir = "data"  # not of the machine that trained it
+    save(folder, found.config, found.variables)
+    files.write_json(folder / calibration.FILE, known.to_json())
+    return {"step": known.step, "bytes": sum(p.stat().st_size for p in folder.glob("*.*"))}
 
 
 def _single(leaf: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """FCN-32s for several classes at once: the base network of OSLSM's comparison methods (OSLSM 6).
 
 Not a few-shot method: it knows its classes. 1-NN, the linear classifiers and fine-tuning take its
-features. `python -m fss_jax.training.base_network` trains it.
+features. `fss train` trains it.
 """
 
 import flax.linen as nn

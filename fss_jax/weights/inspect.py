@@ -1,12 +1,5 @@
-"""Says what a weights file holds and what of it would load.
+"""Says what a weights file holds and what of it would load: `fss weights inspect FILE`."""
 
-    python -m fss_jax.weights inspect FILE [--as ARCH]
-
-FILE is a .pth, .pkl, .safetensors, .caffemodel or .h5, or the folder of the FSS-1000 release. The
-comparison is with the full-size network of that architecture.
-"""
-
-import argparse
 from pathlib import Path
 
 import jax
@@ -21,7 +14,6 @@ from fss_jax.methods.backbones.squeezenet import SqueezeNet
 from fss_jax.methods.backbones.vgg import VGG
 from fss_jax.methods.oslsm import OSLSM
 from fss_jax.methods.relation import RelationNetwork
-from fss_jax.runtime import messages
 from fss_jax.weights import caffe, fss1000, keras, torchvision
 from fss_jax.weights.caffe_files import read_caffe
 from fss_jax.weights.keras_files import read_keras
@@ -82,7 +74,9 @@ def expected(arch: str) -> dict:
 
 
 def report(path: Path, arch: str | None) -> list[str]:
-    """The lines that `inspect` prints. Raises as the readers and importers."""
+    """The lines of `fss weights inspect`; the comparison is with the full-size network.
+
+    Raises as the readers and importers."""
     if path.is_dir():
         arrays = {n: a for file in fss1000.FILES for n, a in contents(path / file).items()}
         spec, arch = f"fss1000:{path}", "fss1000"
@@ -103,23 +97,3 @@ def report(path: Path, arch: str | None) -> list[str]:
     lines.append(f"expects images preprocessed as {imported.preprocessing!r}: {mean}")
     lines.append(f"would load: {len(pairs)} of {len(imported.leaves)} leaves")
     return lines + [f"{kind}: {name}" for kind, names in problems.items() for name in names]
-
-
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m fss_jax.weights",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("command", choices=["inspect"])
-    parser.add_argument("path", type=Path, metavar="FILE")
-    parser.add_argument("--as", dest="arch", help=f"one of {', '.join([*BACKBONES, 'oslsm'])}")
-    arguments = parser.parse_args(argv)
-    try:
-        print("\n".join(report(arguments.path, arguments.arch)))
-    except (ValueError, OSError) as error:
-        messages.fail(error)
-
-
-if __name__ == "__main__":
-    main()
