@@ -38,7 +38,7 @@ def open_picture(source: Source, name: str = "", max_pixels: int = MAX_PIXELS) -
     if picture.width * picture.height > max_pixels:
         raise ValueError(
             f"{name} has {picture.width} x {picture.height} pixels, more than the limit of "
-            f"{max_pixels}; shrink it or raise max_pixels"
+            f"{max_pixels} that are read at once; crop it, or cut it into tiles and give those"
         )
     try:
         picture.load()

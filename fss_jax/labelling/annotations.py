@@ -238,7 +238,8 @@ def _size(entry: dict, height: str, width: str) -> tuple[int, int]:
     size = int(entry[height]), int(entry[width])
     if min(size) < 1 or size[0] * size[1] > MAX_PIXELS:
         raise ValueError(
-            f"an image of {size[1]} x {size[0]} pixels; 1 to {MAX_PIXELS} are possible"
+            f"an image of {size[1]} x {size[0]} pixels; 1 to {MAX_PIXELS} are possible: crop it, or cut "
+            "it into tiles"
         )
     return size
 

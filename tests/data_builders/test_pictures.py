@@ -1,4 +1,8 @@
 import io
+import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +12,7 @@ from PIL import Image
 
 from data_builders.pictures import open_picture, to_rgb, to_uint8
 
+ROOT = Path(__file__).parents[2]
 RGB = np.random.default_rng(0).integers(0, 256, (13, 17, 3), np.uint8)
 
 
@@ -80,11 +85,57 @@ def test_size_limit_replaces_pillows(tmp_path, monkeypatch):
     path = tmp_path / "big.png"
     path.write_bytes(file_of(Image.fromarray(RGB)))
     assert open_picture(path, max_pixels=13 * 17).size == (17, 13)
-    with pytest.raises(ValueError, match=f"{path} has 17 x 13 pixels, more than the limit of 220"):
+    with pytest.raises(ValueError, match="big.png has 17 x 13 pixels, .* limit of 220 .* tiles"):
         open_picture(path, max_pixels=220)
     assert Image.MAX_IMAGE_PIXELS == 50
     with pytest.raises(FileNotFoundError, match="no file"):
         open_picture(tmp_path / "absent.png")
+
+
+def slide(side: int) -> bytes:
+    """A TIFF whose header speaks of side x side pixels in one strip, of which nothing is there."""
+    tags = {
+        256: side,
+        257: side,
+        258: 8,
+        259: 1,
+        262: 1,
+        273: 8,
+        277: 1,
+        278: side,
+        279: side * side,
+    }
+    entries = b"".join(
+        struct.pack("<HHII", tag, 4, 1, min(value, 2**32 - 1)) for tag, value in tags.items()
+    )
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + b"\0" * 4
+
+
+READ = """
+import resource, sys
+from data_builders.pictures import open_picture
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    open_picture(sys.argv[1])
+except ValueError as error:
+    print(error)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_a_slide_is_refused_in_a_line_and_costs_no_memory(tmp_path):
+    """100,000 pixels a side, as a scanner of slides gives: 10 GB if it were decoded."""
+    path = tmp_path / "slide.tif"
+    path.write_bytes(slide(100_000))
+    done = subprocess.run(
+        [sys.executable, "-c", READ, path], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    message, kilobytes = done.stdout.splitlines()
+    assert message == (
+        f"{path} has 100000 x 100000 pixels, more than the limit of 178956970 that are read at once; "
+        "crop it, or cut it into tiles and give those"
+    )
+    assert int(kilobytes) < 50_000  # measured: 1 MB
 
 
 def test_to_uint8_refuses_what_is_no_pixel():
