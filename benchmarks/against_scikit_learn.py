@@ -21,8 +21,8 @@ from sklearn.svm import LinearSVC
 from fss_jax.experiments.timing import measure
 from fss_jax.methods.logistic import fit
 from fss_jax.methods.nearest import margin, nearest_distances
+from fss_jax.reports.provenance import provenance, provenance_line
 from fss_jax.runtime import files
-from fss_jax.scoring.workdir import provenance, provenance_line
 
 QUERY_CELLS = 324  # of 500 pixels through FCN-32s (protocols.md A.7)
 

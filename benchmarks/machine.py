@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.timing import in_turn
-from fss_jax.scoring import workdir
 
 PRODUCTS = 4  # in one measured call
 
@@ -43,7 +42,7 @@ def peak_bytes() -> int:
 def facts() -> dict:
     """`runs.provenance`, and how busy the machine was."""
     return {
-        **workdir.provenance(),
+        **provenance(),
         "cpus": os.cpu_count(),
         "load_average": os.getloadavg()[0],
     }
@@ -52,7 +51,7 @@ def facts() -> dict:
 def line(facts: dict) -> str:
     """`facts` as a sentence."""
     return (
-        f"{workdir.provenance_line(facts)}; {facts['cpus']} CPU cores, load average at the start "
+        f"{provenance_line(facts)}; {facts['cpus']} CPU cores, load average at the start "
         f"{facts['load_average']:.1f}."
     )
 

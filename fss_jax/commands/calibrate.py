@@ -27,9 +27,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> None:
+    from fss_jax.reports import page as pages
     from fss_jax.studies import calibrate
 
     messages.use_compilation_cache()
     names = ("workdir", "episodes", "checkpoint", "data_dir", "dataset", "canvas")
     settings = {name: getattr(given, name) for name in names}
-    print(calibrate.table(calibrate.calibrate(shots=tuple(given.shots), **settings)))
+    result = calibrate.calibrate(shots=tuple(given.shots), **settings)
+    print(pages.text(calibrate.page(result), result))

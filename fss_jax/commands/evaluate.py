@@ -50,6 +50,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> None:
     config = config_flags.read(given)
 
+    from fss_jax.reports import page as pages
     from fss_jax.runtime import devices
     from fss_jax.scoring import results
     from fss_jax.studies import every_pair, every_protocol, several_classes
@@ -64,20 +65,20 @@ def run(given: argparse.Namespace) -> None:
         _refuse(given, "--exhaustive scores every pair", "records", "episodes", "config", "ways")
         _refuse(given, "--exhaustive shows whole masks", "annotation")
         settings = {"protocol": given.protocol, "items_file": given.items, **where}
-        text = every_pair.table(every_pair.evaluate(given.workdir, **settings))
+        study, result = every_pair, every_pair.evaluate(given.workdir, **settings)
     elif given.protocol == "all":
         _refuse(given, f"--protocol all {DRAWS}", "records", "items", "ways")
-        text = every_protocol.table(every_protocol.evaluate_all(given.workdir, **how, **where))
+        study, result = every_protocol, every_protocol.evaluate_all(given.workdir, **how, **where)
     elif given.ways > 1:
         _refuse(given, f"--ways {DRAWS}", "records", "items")
         settings = {"ways": given.ways, "protocol": given.protocol, **how, **where}
-        text = several_classes.result_table(several_classes.evaluate(given.workdir, **settings))
+        study, result = several_classes, several_classes.evaluate(given.workdir, **settings)
     else:
         lists = {"records_file": given.records, "items_file": given.items}
         settings = {"protocol": given.protocol, **lists, **how, **where}
-        text = results.result_table(results.evaluate(given.workdir, **settings))
+        study, result = results, results.evaluate(given.workdir, **settings)
     if devices.is_lead():
-        print(text)
+        print(pages.text(study.page(result), result))
 
 
 def _refuse(given: argparse.Namespace, why: str, *names: str) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from fss_jax.experiments import toy
 from fss_jax.experiments.runner import Scoring, Training, train_until
 from fss_jax.reports.figures import plt
+from fss_jax.reports.provenance import provenance_line
 from fss_jax.runtime import checkpoints, files
 from fss_jax.scoring import results
-from fss_jax.scoring.workdir import provenance_line
 
 log = logging.getLogger(__name__)
 COLORS = ("#33508f", "#dc267f", "#009e73", "#ffb000", "#648fff")

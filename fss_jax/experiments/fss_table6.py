@@ -16,9 +16,11 @@ from fss_jax.labelling.labels import Labels
 from fss_jax.labelling.manifest import Manifest
 from fss_jax.labelling.pictures import read_image, read_mask
 from fss_jax.labelling.segmenter import Segmenter
+from fss_jax.reports.provenance import provenance, provenance_line
+from fss_jax.runtime import files
+from fss_jax.reports.provenance import provenance, provenance_line
 from fss_jax.runtime import files
 from fss_jax.runtime.devices import describe
-from fss_jax.scoring.workdir import provenance, provenance_line
 
 SHARES = (0.95, 0.9, 0.8, 0.7)
 MARGIN = 0.02  # of the picture's side, between the object and the box drawn around it

@@ -13,9 +13,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fss_jax import configs
+from fss_jax.reports.provenance import provenance_line
 from fss_jax.runtime import checkpoints, files
 from fss_jax.scoring import results
-from fss_jax.scoring.workdir import provenance_line
 from fss_jax.training import base_network, loop
 
 log = logging.getLogger(__name__)

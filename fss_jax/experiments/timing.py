@@ -13,8 +13,9 @@ from tqdm import tqdm
 from fss_jax.data import bank as banks
 from fss_jax.experiments import toy
 from fss_jax.experiments.runner import Scoring
+from fss_jax.reports.provenance import provenance, provenance_line
 from fss_jax.runtime import files
-from fss_jax.scoring.workdir import open_run, provenance, provenance_line
+from fss_jax.scoring.workdir import open_run
 
 WARM_UP = 2  # calls after the one that compiles
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from fss_jax.reports import figures
+from fss_jax.reports.page import Table, interval, percent
 from fss_jax.runtime import files
 from fss_jax.scoring import metrics
 
@@ -66,26 +67,17 @@ def bar_chart(path: Path, table: Mapping[str, Mapping], title: str) -> None:
     plt.close(figure)
 
 
-def markdown(result: Mapping) -> list[str]:
-    """The lines of a result table that show `shares` and `super_categories`, where it has them."""
-    lines = []
+def tables(result: Mapping) -> list[Table]:
+    """What shows `shares` and `super_categories` of a result, where it has them."""
+    found = []
     if result.get("shares"):
         levels = result["shares"]
-        lines += [
-            "",
-            "| images with an IoU of at least | " + " | ".join(f"{k} %" for k in levels) + " |",
-            "| --- |" + " --- |" * len(levels),
-            "| share % | " + " | ".join(f"{100 * v:.1f}" for v in levels.values()) + " |",
-        ]
+        head = ("images with an IoU of at least", *(f"{level} %" for level in levels))
+        found.append(Table(head, [("share %", *map(percent, levels.values()))]))
     if result.get("super_categories"):
-        lines += [
-            "",
-            "| super-category | classes | mIoU % | 95% interval |",
-            "| --- |" + " --- |" * 3,
-        ]
-        lines += [
-            f"| {name} | {row['classes']} | {100 * row['miou']:.1f} | "
-            f"{100 * row['ci95'][0]:.1f} to {100 * row['ci95'][1]:.1f} |"
+        rows = [
+            (name, row["classes"], percent(row["miou"]), interval(row["ci95"]))
             for name, row in result["super_categories"].items()
         ]
-    return lines
+        found.append(Table(("super-category", "classes", "mIoU %", "95% interval"), rows))
+    return found

@@ -1,6 +1,5 @@
 """Evaluating a workdir: from its checkpoint to a result file, a table and a picture sheet."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +7,15 @@ from ml_collections import ConfigDict
 
 from fss_jax.data import bank as banks
 from fss_jax.data.records import Records, parse_records, records_sha256
-from fss_jax.runtime import files
+from fss_jax.reports import page as pages
+from fss_jax.reports.page import Page, Table, interval, percent
+from fss_jax.reports.provenance import provenance
 from fss_jax.runtime.devices import is_lead, local_devices, replicate
 from fss_jax.scoring import breakdown, evaluation, metrics
 from fss_jax.scoring.metrics import Scores
-from fss_jax.scoring.workdir import Run, open_run, provenance, provenance_line
+from fss_jax.scoring.workdir import Run, open_run
+
+LISTED_CLASSES = 80  # more are in the JSON only
 
 
 def evaluate(
@@ -104,8 +107,6 @@ def evaluate(
         "seconds": seconds,
         "episodes_per_second": len(records) / seconds,
     }
-    if not is_lead():  # it alone writes
-        return result
     suffix = "" if annotation == "mask" else f"_{annotation}"
     stem = run.result(f"{chosen.name}_{shots}shot{suffix}")
     flat = evaluation.flat_counts(counts["method"], records, data.item_image)
@@ -115,10 +116,14 @@ def evaluate(
         table = breakdown.by_super_category(*flat, chosen.metric, data.super_categories)
         result["super_categories"] = table
         title = f"{config.method}, {run.dataset}, {shots}-shot"
-        breakdown.bar_chart(stem.with_name(f"{stem.name}_super_categories.png"), table, title)
-    files.write_json(stem.with_suffix(".json"), result)
-    files.write_text(stem.with_suffix(".md"), result_table(result))
-    _picture(stem.with_suffix(".png"), evaluator, run, records, counts["method"])
+        if is_lead():
+            breakdown.bar_chart(stem.with_name(f"{stem.name}_super_categories.png"), table, title)
+    pages.write(
+        stem,
+        result,
+        page(result),
+        lambda path: _picture(path, evaluator, run, records, counts["method"]),
+    )
     return result
 
 
@@ -159,48 +164,31 @@ def _picture(path, evaluator, run: Run, records: Records, counts) -> None:
     evaluator.draw(path, run.variables, bank, shown, run.data, titles)
 
 
-def result_table(result: dict) -> str:
-    """An evaluation result as Markdown."""
-
-    def percent(value: float) -> str:
-        return f"{100 * value:.1f}"
-
-    def interval(bounds: Sequence[float]) -> str:
-        return f"{percent(bounds[0])} to {percent(bounds[1])}"
-
-    rows = [(f"**{result['method']}**", result["miou"], result["miou_ci95"])]
-    rows += [
+def page(result: dict) -> Page:
+    """An evaluation's result, to read."""
+    predictors = [(f"**{result['method']}**", result["miou"], result["miou_ci95"])]
+    predictors += [
         (name.replace("_", " "), value, result["trivial_ci95"][name])
         for name, value in (result["trivial"] or {}).items()
     ]
-    lines = [
-        f"# {result['method']}, {result['dataset']} {result['split']}, {result['shots']}-shot, "
-        f"protocol {result['protocol']}"
-        + (f", annotated by {result['annotation']}" if result["annotation"] != "mask" else ""),
-        "",
-        "| predictor | mIoU % | 95% interval |",
-        "| --- | --- | --- |",
-    ]
-    lines += [f"| {name} | {percent(value)} | {interval(ci)} |" for name, value, ci in rows]
-    lines += [
-        "",
+    annotated = result.get("annotation", "mask")
+    classes = result["per_class"]
+    body = [
+        Table(
+            ("predictor", "mIoU %", "95% interval"),
+            [(name, percent(value), interval(ci)) for name, value, ci in predictors],
+        ),
         f"FB-IoU {percent(result['fb_iou'])} % ({interval(result['fb_iou_ci95'])}).",
     ]
-    classes = result["per_class"]
-    if len(classes) <= 80:
-        lines += ["", "| class | IoU % | 95% interval | episodes |", "| --- | --- | --- | --- |"]
-        lines += [
-            f"| {name} | {percent(entry['iou'])} | {interval(entry['ci95'])} | {entry['episodes']} |"
+    if len(classes) <= LISTED_CLASSES:
+        rows = [
+            (name, percent(entry["iou"]), interval(entry["ci95"]), entry["episodes"])
             for name, entry in classes.items()
         ]
-    lines += breakdown.markdown(result)
-    lines += [
-        "",
-        f"{result['episodes']} episodes, records sha256 `{result['records_sha256']}`, checkpoint step "
-        f"{result['checkpoint_step']}; {provenance_line(result)}; "
-        f"{result['seconds']:.1f} s ({result['episodes_per_second']:.1f} episodes/s).",
-        "",
-        f"`{result['command']}`",
-        "",
-    ]
-    return "\n".join(lines)
+        body.append(Table(("class", "IoU %", "95% interval", "episodes"), rows))
+    return Page(
+        f"{result['method']}, {result['dataset']} {result['split']}, {result['shots']}-shot, "
+        f"protocol {result['protocol']}"
+        + (f", annotated by {annotated}" if annotated != "mask" else ""),
+        [*body, *breakdown.tables(result)],
+    )

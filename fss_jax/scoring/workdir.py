@@ -1,8 +1,6 @@
 """What every command that uses a trained workdir opens first: checkpoint, model, protocol, data."""
 
 import dataclasses
-import datetime
-import importlib.metadata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,7 @@ from fss_jax import methods, weights
 from fss_jax.data import datasets
 from fss_jax.data.datasets import Split
 from fss_jax.data.view import View
-from fss_jax.runtime import checkpoints, messages
-from fss_jax.runtime.devices import describe
+from fss_jax.runtime import checkpoints
 from fss_jax.scoring import protocols
 from fss_jax.scoring.protocols import Protocol
 
@@ -126,19 +123,3 @@ def open_run(
         variables=variables,
         annotation=annotation,
     )
-
-
-def provenance() -> dict:
-    """Device, versions, date and command of a result."""
-    return {
-        "device": describe(),
-        "versions": {name: importlib.metadata.version(name) for name in ("jax", "flax", "numpy")},
-        "date": datetime.date.today().isoformat(),
-        "command": messages.command_line(),
-    }
-
-
-def provenance_line(result: Mapping) -> str:
-    """Device, versions and date of a result as text."""
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    return f"{result['device']}; {versions}; {result['date']}"

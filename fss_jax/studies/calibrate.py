@@ -11,10 +11,13 @@ from tqdm import tqdm
 
 from fss_jax.data import bank as banks
 from fss_jax.reports import figures
+from fss_jax.reports import page as pages
+from fss_jax.reports.page import Page, Table
+from fss_jax.reports.provenance import provenance
 from fss_jax.runtime import files
 from fss_jax.scoring import calibration, evaluation, metrics
 from fss_jax.scoring.calibration import Calibration, Curve
-from fss_jax.scoring.workdir import Run, open_run, provenance, provenance_line
+from fss_jax.scoring.workdir import Run, open_run
 
 SHOTS = (1, 5)
 
@@ -104,9 +107,7 @@ def calibrate(
             "reliability_calibrated": calibration.reliability(expected, ious),
         }
     stem = test.result("calibration")
-    files.write_json(stem.with_suffix(".json"), result)
-    files.write_text(stem.with_suffix(".md"), table(result))
-    _diagram(stem.with_suffix(".png"), result)
+    pages.write(stem, result, page(result), lambda path: _diagram(path, result))
     return result
 
 
@@ -123,31 +124,26 @@ def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.corrcoef(*ranks)[0, 1]) if all(np.ptp(r) for r in ranks) else 0.0
 
 
-def table(result: dict) -> str:
-    """A calibration result as Markdown."""
-    lines = [
-        f"# {result['method']}, {result['dataset']} {result['split']}: expected IoU",
-        "",
-        "| supports | images | mean IoU | mean raw confidence | mean expected IoU | ECE raw | "
-        "ECE calibrated | rank correlation |",
-        "| --- |" + " --- |" * 7,
+SHOWN = {  # of each number of supports: fields, and how the table calls them
+    "mean_iou": "mean IoU",
+    "mean_confidence": "mean raw confidence",
+    "mean_expected_iou": "mean expected IoU",
+    "ece_raw": "ECE raw",
+    "ece_calibrated": "ECE calibrated",
+    "rank_correlation": "rank correlation",
+}
+
+
+def page(result: dict) -> Page:
+    """A calibration's result, to read."""
+    rows = [
+        (k, row["images"], *(f"{row[name]:.3f}" for name in SHOWN))
+        for k, row in result["shots"].items()
     ]
-    for k, row in result["shots"].items():
-        values = [
-            row[name]
-            for name in (
-                "mean_iou",
-                "mean_confidence",
-                "mean_expected_iou",
-                "ece_raw",
-                "ece_calibrated",
-                "rank_correlation",
-            )
-        ]
-        cells = [k, str(row["images"]), *(f"{value:.3f}" for value in values)]
-        lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", f"{provenance_line(result)}.", "", f"`{result['command']}`", ""]
-    return "\n".join(lines)
+    return Page(
+        f"{result['method']}, {result['dataset']} {result['split']}: expected IoU",
+        [Table(("supports", "images", *SHOWN.values()), rows)],
+    )
 
 
 def _diagram(path: Path, result: dict) -> None:

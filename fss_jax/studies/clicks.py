@@ -27,9 +27,12 @@ from fss_jax.data import weak_annotation
 from fss_jax.data.bank import Episode
 from fss_jax.data.records import Records, records_sha256
 from fss_jax.reports import drawing
-from fss_jax.runtime import arguments, files, messages
+from fss_jax.reports import page as pages
+from fss_jax.reports.page import Page, Table, interval, percent
+from fss_jax.reports.provenance import provenance
+from fss_jax.runtime import arguments, messages
 from fss_jax.scoring import metrics
-from fss_jax.scoring.workdir import Run, open_run, provenance, provenance_line
+from fss_jax.scoring.workdir import Run, open_run
 
 SHOWN = 6
 RUN = ("--dataset", "--split", "--data_dir", "--protocol", "--checkpoint", "--annotation")
@@ -138,28 +141,20 @@ def summary(run: Run, records: Records, counts: np.ndarray, shots: int) -> dict:
     }
 
 
-def table(result: dict) -> str:
-    """The result as Markdown."""
-    lines = [
-        f"# {result['method']}, {result['dataset']} {result['split']}, {result['shots']}-shot "
+def page(result: dict) -> Page:
+    """The result, to read."""
+    rows = [
+        (number, percent(entry["miou"]), interval(entry["miou_ci95"]))
+        for number, entry in enumerate(result["clicks"])
+    ]
+    return Page(
+        f"{result['method']}, {result['dataset']} {result['split']}, {result['shots']}-shot "
         f"({result['annotation']}): clicks on the query",
-        "",
-        "| clicks | mIoU % | 95% interval |",
-        "| --- | --- | --- |",
-    ]
-    for number, entry in enumerate(result["clicks"]):
-        low, high = (100 * bound for bound in entry["miou_ci95"])
-        lines.append(f"| {number} | {100 * entry['miou']:.1f} | {low:.1f} to {high:.1f} |")
-    lines += [
-        "",
-        f"{result['episodes']} episodes, records sha256 `{result['records_sha256'][:12]}`, scored at "
-        f"the size that the method sees; checkpoint step {result['checkpoint_step']}; "
-        f"{provenance_line(result)}.",
-        "",
-        f"`{result['command']}`",
-        "",
-    ]
-    return "\n".join(lines)
+        [
+            Table(("clicks", "mIoU %", "95% interval"), rows),
+            "Scored at the size that the method sees.",
+        ],
+    )
 
 
 def _picture(path: Path, shown: list[tuple[Episode, np.ndarray, list[np.ndarray]]]) -> None:
@@ -188,9 +183,7 @@ def write(run: Run, shots: int, episodes: int, clicks: int) -> dict:
     counts, shown = interact(run, records, clicks)
     result = summary(run, records, counts, shots)
     stem = run.result(f"clicks_{run.protocol.name}_{shots}shot")
-    files.write_json(stem.with_suffix(".json"), result)
-    files.write_text(stem.with_suffix(".md"), table(result))
-    _picture(stem.with_suffix(".png"), shown)
+    pages.write(stem, result, page(result), lambda path: _picture(path, shown))
     return result
 
 
@@ -205,4 +198,5 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> None:
     messages.use_compilation_cache()
     opened = open_run(given.workdir, **{name[2:]: getattr(given, name[2:]) for name in RUN})
-    print(table(write(opened, given.shots, given.episodes, given.clicks)))
+    result = write(opened, given.shots, given.episodes, given.clicks)
+    print(pages.text(page(result), result))

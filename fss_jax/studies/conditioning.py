@@ -26,9 +26,10 @@ from fss_jax.data.bank import Episode
 from fss_jax.data.datasets import Split
 from fss_jax.reports import drawing
 from fss_jax.reports.drawing import PREDICTION_COLOR, SUPPORT_COLOR, TILE, TRUTH_COLOR
+from fss_jax.reports.provenance import provenance
 from fss_jax.runtime import arguments, files, messages
 from fss_jax.scoring import metrics
-from fss_jax.scoring.workdir import Run, open_run, provenance
+from fss_jax.scoring.workdir import Run, open_run
 
 SHOTS = 5  # of the third picture
 RUN = ("--dataset", "--split", "--data_dir", "--protocol", "--checkpoint")

@@ -10,15 +10,18 @@ import numpy as np
 
 from fss_jax.data import bank as banks
 from fss_jax.data.records import Records
-from fss_jax.runtime import files
-from fss_jax.runtime.devices import is_lead, local_devices
+from fss_jax.reports import page as pages
+from fss_jax.reports.page import Page, Table, interval, percent
+from fss_jax.reports.provenance import provenance
+from fss_jax.runtime.devices import local_devices
 from fss_jax.scoring import evaluation, exhaustive
 from fss_jax.scoring.exhaustive import ClassPairs
 from fss_jax.scoring.metrics import iou
-from fss_jax.scoring.workdir import Run, open_run, provenance, provenance_line
+from fss_jax.scoring.workdir import Run, open_run
 
 LIST_EPISODES = 1000  # of the sampled lists that the result is compared with
 SHOWN_CLASSES = 6
+LISTED_CLASSES = 80  # more are in the JSON only
 
 
 def evaluate(
@@ -71,12 +74,12 @@ def evaluate(
         "seconds": seconds,
         "pairs_per_second": count / seconds,
     }
-    if not is_lead():  # it alone writes
-        return result
-    stem = run.result(f"exhaustive_{shots}shot")
-    files.write_json(stem.with_suffix(".json"), result)
-    files.write_text(stem.with_suffix(".md"), table(result))
-    _picture(stem.with_suffix(".png"), run, bank, pairs)
+    pages.write(
+        run.result(f"exhaustive_{shots}shot"),
+        result,
+        page(result),
+        lambda path: _picture(path, run, bank, pairs),
+    )
     return result
 
 
@@ -171,34 +174,32 @@ def _iou_by_query(pairs: ClassPairs, support: tuple[int, ...]) -> np.ndarray:
     return np.where(chosen.any(1), values, np.nan)
 
 
-def table(result: dict) -> str:
-    """The result as Markdown."""
-    low, high = (100 * bound for bound in result["list_range95"])
-    lines = [
-        f"# {result['method']}, {result['dataset']} {result['split']}, every {result['shots']}-shot "
+def page(result: dict) -> Page:
+    """The result, to read."""
+    body = [
+        f"Expected mIoU {percent(result['expected_miou'], 2)} % over {result['pairs']} pairs, without "
+        f"sampling noise. A random list of {result['list_episodes']} episodes gives "
+        f"{interval(result['list_range95'])} % in 95 of 100 cases. {result['pairs_per_second']:.1f} "
+        "pairs/s."
+    ]
+    if len(result["per_class"]) <= LISTED_CLASSES:
+        head = (
+            "class",
+            "IoU %",
+            "images",
+            *("best support", "mean IoU %"),
+            *("worst support", "mean IoU %"),
+        )
+        body.append(Table(head, [_row(name, entry) for name, entry in result["per_class"].items()]))
+    return Page(
+        f"{result['method']}, {result['dataset']} {result['split']}, every {result['shots']}-shot "
         f"pair, sizes and metric of {result['protocol']}",
-        "",
-        f"Expected mIoU {100 * result['expected_miou']:.2f} % over {result['pairs']} pairs, without "
-        f"sampling noise. A random list of {result['list_episodes']} episodes gives {low:.1f} to "
-        f"{high:.1f} % in 95 of 100 cases.",
-    ]
-    if len(result["per_class"]) <= 80:
-        lines += [
-            "",
-            "| class | IoU % | images | best support | mean IoU % | worst support | mean IoU % |",
-            "| --- |" + " --- |" * 6,
-        ]
-        for name, entry in result["per_class"].items():
-            cells = [f"{100 * entry['iou']:.1f}", str(entry["images"])]
-            for which in ("best_support", "worst_support"):
-                cells += [entry[which]["image"], f"{100 * entry[which]['mean_iou']:.1f}"]
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    lines += [
-        "",
-        f"Checkpoint step {result['checkpoint_step']}; {provenance_line(result)}; "
-        f"{result['seconds']:.1f} s ({result['pairs_per_second']:.1f} pairs/s).",
-        "",
-        f"`{result['command']}`",
-        "",
-    ]
-    return "\n".join(lines)
+        body,
+    )
+
+
+def _row(name: str, entry: dict) -> list[object]:
+    cells = [name, percent(entry["iou"]), entry["images"]]
+    for which in ("best_support", "worst_support"):
+        cells += [entry[which]["image"], percent(entry[which]["mean_iou"])]
+    return cells

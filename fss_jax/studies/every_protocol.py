@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from fss_jax.data.records import TooFewImages
-from fss_jax.runtime import files
-from fss_jax.runtime.devices import is_lead
+from fss_jax.reports import page as pages
+from fss_jax.reports.page import Page, Table, interval, percent
+from fss_jax.reports.provenance import provenance
 from fss_jax.scoring import protocols, results
 from fss_jax.scoring.protocols import Protocol
-from fss_jax.scoring.workdir import open_run, provenance_line
+from fss_jax.scoring.workdir import open_run
 
 SHOWN = {  # fields of a protocol: how a row of the table calls them
     "rule": "list",
@@ -90,57 +91,53 @@ def evaluate_all(workdir: str | Path, *, shots: int | None = None, **settings: A
         "shots": shots or run.config.shots,
         "scores": scores,
         "left_out": left_out,
+        **provenance(),
     }
-    if is_lead():
-        stem = run.result(f"protocols_{compared['shots']}shot")
-        files.write_json(stem.with_suffix(".json"), compared)
-        files.write_text(stem.with_suffix(".md"), table(compared))
+    stem = run.result(f"protocols_{compared['shots']}shot")
+    pages.write(stem, compared, page(compared))
     return compared
 
 
-def table(compared: dict) -> str:
+def page(compared: dict) -> Page:
     """The protocols as columns, what was measured and how they differ as rows."""
     chosen = [protocols.get(name) for name in compared["scores"]]
-    lines = [f"# {compared['method']}, {compared['dataset']}, {compared['shots']}-shot", ""]
+    body: list[Table | str] = []
     if chosen:
-        lines += _rows(compared["scores"], chosen)
-        lines += ["", f"What each changes against {chosen[0].name}:", ""]
-        lines += [f"- **{p.name}**: {explain(p, chosen[0])}. {p.source}." for p in chosen[1:]]
-        lines.insert(-len(chosen[1:]) or len(lines), f"- **{chosen[0].name}**: {chosen[0].source}.")
+        first, *others = chosen
+        changes = [f"- **{first.name}**: {first.source}."]
+        changes += [f"- **{p.name}**: {explain(p, first)}. {p.source}." for p in others]
+        body += [_table(compared["scores"], chosen), f"What each changes against {first.name}:"]
+        body.append("\n".join(changes))
     if compared["left_out"]:
-        lines += ["", "Not scored:", ""]
-        lines += [f"- {name}: {reason}" for name, reason in compared["left_out"].items()]
+        reasons = [f"- {name}: {reason}" for name, reason in compared["left_out"].items()]
+        body += ["Not scored:", "\n".join(reasons)]
     for result in list(compared["scores"].values())[:1]:
-        step = result["checkpoint_step"]
-        lines += ["", f"Checkpoint step {step}; {provenance_line(result)}.", ""]
-        lines += [f"`{result['command']}`"]
-    return "\n".join([*lines, ""])
+        body.append(f"Checkpoint step {result['checkpoint_step']}.")
+    return Page(f"{compared['method']}, {compared['dataset']}, {compared['shots']}-shot", body)
 
 
-def _rows(scores: dict[str, dict], chosen: list[Protocol]) -> list[str]:
-    def percent(value: float, bounds: Iterable[float]) -> str:
-        low, high = bounds
-        return f"{100 * value:.1f} ({100 * low:.1f} to {100 * high:.1f})"
-
-    def row(title: str, cells: Iterable[str]) -> str:
-        return f"| {title} | {' | '.join(cells)} |"
+def _table(scores: dict[str, dict], chosen: list[Protocol]) -> Table:
+    def with_interval(name: str) -> list[str]:
+        return [f"{percent(r[name])} ({interval(r[f'{name}_ci95'])})" for r in found]
 
     found = list(scores.values())
-    lines = [row("", scores), row("---", ["---"] * len(scores))]
-    lines.append(row("**mIoU % (95%)**", (percent(r["miou"], r["miou_ci95"]) for r in found)))
-    lines.append(row("FB-IoU %", (percent(r["fb_iou"], r["fb_iou_ci95"]) for r in found)))
-    for name in found[0]["trivial"] or {}:
-        cells = (f"{100 * r['trivial'][name]:.1f}" for r in found)
-        lines.append(row(name.replace("_", " "), cells))
-    lines.append(row("episodes scored", (str(r["episodes"]) for r in found)))
-    lines.append(row("classes", (str(len(r["per_class"])) for r in found)))
-    lines.append(row("records", (f"`{r['records_sha256'][:12]}`" for r in found)))
-    lines.append(row("the published list", map(_is_published, found, chosen)))
-    lines += [
-        row(SHOWN[field], (word(field, getattr(p, field)) for p in chosen))
-        for field in differing(chosen)
+    rows = [
+        ("**mIoU % (95%)**", *with_interval("miou")),
+        ("FB-IoU %", *with_interval("fb_iou")),
+        *(
+            (name.replace("_", " "), *(percent(r["trivial"][name]) for r in found))
+            for name in found[0]["trivial"] or {}
+        ),
+        ("episodes scored", *(r["episodes"] for r in found)),
+        ("classes", *(len(r["per_class"]) for r in found)),
+        ("records", *(f"`{r['records_sha256'][:12]}`" for r in found)),
+        ("the release's list", *map(_is_published, found, chosen)),
+        *(
+            (SHOWN[field], *(word(field, getattr(p, field)) for p in chosen))
+            for field in differing(chosen)
+        ),
     ]
-    return lines
+    return Table(("", *scores), rows)
 
 
 def _is_published(result: dict, protocol: Protocol) -> str:

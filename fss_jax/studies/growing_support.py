@@ -20,10 +20,13 @@ from fss_jax.data import bank as banks
 from fss_jax.data import datasets
 from fss_jax.data.records import Records
 from fss_jax.reports import drawing
-from fss_jax.runtime import arguments, files, messages
+from fss_jax.reports import page as pages
+from fss_jax.reports.page import Page, Table, percent
+from fss_jax.reports.provenance import provenance
+from fss_jax.runtime import arguments, messages
 from fss_jax.scoring import evaluation
 from fss_jax.scoring.metrics import confusion, iou
-from fss_jax.scoring.workdir import Run, open_run, provenance, provenance_line
+from fss_jax.scoring.workdir import Run, open_run
 
 SHOWN = 6
 RUN = ("--dataset", "--split", "--data_dir", "--protocol", "--checkpoint")
@@ -148,37 +151,27 @@ def _picture(path: Path, run: Run, result: dict, history: list[Round]) -> None:
     drawing.panels(path, rows)
 
 
-def table(result: dict) -> str:
-    """The result as Markdown."""
-    lines = [
-        f"# {result['method']}, {result['dataset']} {result['split']}, class {result['class']}: the "
+def page(result: dict) -> Page:
+    """The result, to read."""
+    rows = [
+        (number, len(entry["support"]), entry["support"][-1], percent(entry["held_out_iou"]))
+        for number, entry in enumerate(result["rounds"])
+    ]
+    return Page(
+        f"{result['method']}, {result['dataset']} {result['split']}, class {result['class']}: the "
         "support grown by corrected answers",
-        "",
-        "| round | supports | newest | IoU % on held-out images |",
-        "| --- | --- | --- | --- |",
-    ]
-    for number, entry in enumerate(result["rounds"]):
-        support = entry["support"]
-        iou_percent = f"{100 * entry['held_out_iou']:.1f}"
-        lines.append(f"| {number} | {len(support)} | {support[-1]} | {iou_percent} |")
-    lines += [
-        "",
-        f"{result['held_out_images']} images that never were support; checkpoint step "
-        f"{result['checkpoint_step']}; {provenance_line(result)}.",
-        "",
-        f"`{result['command']}`",
-        "",
-    ]
-    return "\n".join(lines)
+        [
+            Table(("round", "supports", "newest", "IoU % on held-out images"), rows),
+            f"{result['held_out_images']} images that never were support.",
+        ],
+    )
 
 
 def write(run: Run, class_name: str, rounds: int, add: int, replace: bool) -> dict:
     """`refine`, kept as files; returns the result."""
     result, history = refine(run, class_name, rounds, add, replace)
     stem = run.result(f"refine_{class_name}".replace("/", "_"))
-    files.write_json(stem.with_suffix(".json"), result)
-    files.write_text(stem.with_suffix(".md"), table(result))
-    _picture(stem.with_suffix(".png"), run, result, history)
+    pages.write(stem, result, page(result), lambda path: _picture(path, run, result, history))
     return result
 
 
@@ -201,4 +194,5 @@ def run(given: argparse.Namespace) -> None:
             "the release form sums over its supports and serves only the number it was trained "
             "with; add --replace, or train the paper form"
         )
-    print(table(write(opened, given.class_name, given.rounds, given.add, given.replace)))
+    result = write(opened, given.class_name, given.rounds, given.add, given.replace)
+    print(pages.text(page(result), result))

@@ -17,10 +17,12 @@ from tqdm import tqdm
 
 from fss_jax import methods, weights
 from fss_jax.data.records import records_sha256
-from fss_jax.runtime import arguments, config_flags, files, messages
+from fss_jax.reports import page as pages
+from fss_jax.reports.page import Page, Table, interval, percent
+from fss_jax.reports.provenance import provenance
+from fss_jax.runtime import arguments, config_flags, messages
 from fss_jax.runtime.checkpoints import TrainState
 from fss_jax.runtime.devices import local_devices, replicate
-from fss_jax.scoring.workdir import provenance, provenance_line
 from fss_jax.training import loop
 
 STRENGTHS = "0.0001,0.001,0.01,0.1,1.0,10.0"
@@ -66,27 +68,19 @@ def choose(config: ConfigDict, strengths: list[float]) -> dict:
     }
 
 
-def table(result: dict) -> str:
-    """The result as Markdown."""
-    lines = [
-        f"# Strength of {result['loss']} on the training classes of {result['dataset']}",
-        "",
-        "| strength | mIoU % | 95% interval |",
-        "| --- | --- | --- |",
+def page(result: dict) -> Page:
+    """The result, to read."""
+    rows = [
+        (f"{row['strength']:g}", percent(row["miou"]), interval(row["miou_ci95"]))
+        for row in result["strengths"]
     ]
-    for row in result["strengths"]:
-        low, high = (100 * bound for bound in row["miou_ci95"])
-        lines.append(f"| {row['strength']:g} | {100 * row['miou']:.1f} | {low:.1f} to {high:.1f} |")
-    lines += [
-        "",
-        f"Chosen: {result['chosen']:g}. {result['episodes']} {result['shots']}-shot episodes of "
-        f"{result['split']}, records sha256 `{result['records_sha256'][:12]}`; "
-        f"{provenance_line(result)}.",
-        "",
-        f"`{result['command']}`",
-        "",
-    ]
-    return "\n".join(lines)
+    return Page(
+        f"Strength of {result['loss']} on the training classes of {result['dataset']}",
+        [
+            Table(("strength", "mIoU %", "95% interval"), rows),
+            f"Chosen: {result['chosen']:g}, by {result['shots']}-shot episodes of {result['split']}.",
+        ],
+    )
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -102,7 +96,5 @@ def run(given: argparse.Namespace) -> None:
     config = config_flags.read(given)
     messages.use_compilation_cache()
     result = choose(config, [float(text) for text in given.strengths.split(",")])
-    path = Path(given.out, "results", "strength.json")
-    files.write_json(path, result)
-    files.write_text(path.with_suffix(".md"), table(result))
-    print(table(result))
+    pages.write(Path(given.out, "results", "strength"), result, page(result))
+    print(pages.text(page(result), result))

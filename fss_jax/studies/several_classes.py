@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from fss_jax.data import bank as banks
-from fss_jax.runtime import files
+from fss_jax.reports import page as pages
+from fss_jax.reports.page import Page, Table, interval, percent
+from fss_jax.reports.provenance import provenance
 from fss_jax.runtime.devices import AXIS, is_lead, local_devices, replicate
 from fss_jax.scoring import evaluation, metrics
 from fss_jax.scoring.results import fields
-from fss_jax.scoring.workdir import open_run, provenance, provenance_line
+from fss_jax.scoring.workdir import open_run
 from fss_jax.studies.ways import draw, predictions, supports, truth
 from fss_jax.studies.ways_picture import contact_sheet
 
@@ -104,12 +106,10 @@ def evaluate(
         "seconds": seconds,
         "episodes_per_second": len(records) / seconds,
     }
-    if not is_lead():
-        return result
     suffix = "" if run.annotation == "mask" else f"_{run.annotation}"
     stem = run.result(f"{run.protocol.name}_{ways}way_{shots}shot{suffix}")
-    files.write_json(stem.with_suffix(".json"), result)
-    files.write_text(stem.with_suffix(".md"), result_table(result))
+    if not is_lead():
+        return result
 
     @jax.jit
     def show(variables, bank, support, support_items, query, query_items):
@@ -122,33 +122,25 @@ def evaluate(
     rows = order[[0, len(order) // 2, -1]]
     names = [[data.class_names[c] for c in classes] for classes in records.class_id[rows]]
     pixels = show(run.variables, bank, *(column[rows] for column in columns))
-    contact_sheet(stem.with_suffix(".png"), *pixels, names)
+    pages.write(stem, result, page(result), lambda path: contact_sheet(path, *pixels, names))
     return result
 
 
-def result_table(result: dict) -> str:
-    """A C-way result as Markdown."""
-    rows = {result["method"]: (result["miou"], result["miou_ci95"])}
-    for name, value in (result["trivial"] or {}).items():
-        rows[name.replace("_", " ")] = (value, result["trivial_ci95"][name])
-    lines = [
-        f"# {result['method']}, {result['dataset']} {result['split']}, {result['ways']}-way "
+def page(result: dict) -> Page:
+    """A C-way result, to read."""
+    rows = [(result["method"], result["miou"], result["miou_ci95"])]
+    rows += [
+        (name.replace("_", " "), value, result["trivial_ci95"][name])
+        for name, value in (result["trivial"] or {}).items()
+    ]
+    return Page(
+        f"{result['method']}, {result['dataset']} {result['split']}, {result['ways']}-way "
         f"{result['shots']}-shot, protocol {result['protocol']}",
-        "",
-        "| predictor | mIoU % | 95% interval |",
-        "| --- | --- | --- |",
-    ]
-    lines += [
-        f"| {name} | {100 * value:.1f} | {100 * low:.1f} to {100 * high:.1f} |"
-        for name, (value, (low, high)) in rows.items()
-    ]
-    lines += [
-        "",
-        f"Binary IoU (any class against the background) {100 * result['binary_iou']:.1f} %. "
-        f"{result['episodes']} episodes, records sha256 `{result['records_sha256']}`, checkpoint step "
-        f"{result['checkpoint_step']}; {provenance_line(result)}.",
-        "",
-        f"`{result['command']}`",
-        "",
-    ]
-    return "\n".join(lines)
+        [
+            Table(
+                ("predictor", "mIoU %", "95% interval"),
+                [(name, percent(value), interval(ci)) for name, value, ci in rows],
+            ),
+            f"Binary IoU (any class against the background) {percent(result['binary_iou'])} %.",
+        ],
+    )

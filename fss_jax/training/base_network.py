@@ -27,6 +27,9 @@ from fss_jax.data.datasets import Split
 from fss_jax.data.imaging import VOID
 from fss_jax.data.view import fill_color
 from fss_jax.methods.backbones.fcn_classifier import BaseNetwork
+from fss_jax.reports import page as pages
+from fss_jax.reports.page import Page, Table, interval, percent
+from fss_jax.reports.provenance import provenance
 from fss_jax.runtime import checkpoints, files
 from fss_jax.runtime.checkpoints import TrainState
 from fss_jax.runtime.devices import AXIS, first
@@ -38,7 +41,6 @@ from fss_jax.scoring.semantic import (
     class_scores,
     labelled,
 )
-from fss_jax.scoring.workdir import provenance, provenance_line
 from fss_jax.training import loop
 
 
@@ -216,26 +218,21 @@ def train(config: ConfigDict, workdir: str | Path, device_count: int = 0) -> dic
         },
         **provenance(),
     }
-    path = Path(workdir, "results", "base_network.json")
-    files.write_json(path, result)
-    files.write_text(path.with_suffix(".md"), table(result))
+    pages.write(Path(workdir, "results", "base_network"), result, page(result))
     return result
 
 
-def table(result: dict) -> str:
-    """The result as Markdown."""
-    low, high = (100 * bound for bound in result["miou_ci95"])
-    lines = [
-        f"# Base network, {result['dataset']} {result['split']}, training classes",
-        "",
-        f"Pixel accuracy {100 * result['pixel_accuracy']:.1f} %, mIoU {100 * result['miou']:.1f} % "
-        f"({low:.1f} to {high:.1f}) over {result['images']} images, background included.",
-        "",
-        "| class | IoU % |",
-        "| --- | --- |",
+def page(result: dict) -> Page:
+    """The result, to read."""
+    rows = [
+        (name, "not there" if value is None else percent(value))
+        for name, value in result["class_iou"].items()
     ]
-    for name, value in result["class_iou"].items():
-        lines.append(f"| {name} | {'not there' if value is None else f'{100 * value:.1f}'} |")
-    step, said = result["checkpoint_step"], provenance_line(result)
-    lines += ["", f"Checkpoint step {step}; {said}.", "", f"`{result['command']}`", ""]
-    return "\n".join(lines)
+    return Page(
+        f"Base network, {result['dataset']} {result['split']}, training classes",
+        [
+            f"Pixel accuracy {percent(result['pixel_accuracy'])} %, mIoU {percent(result['miou'])} % "
+            f"({interval(result['miou_ci95'])}) over {result['images']} images, background included.",
+            Table(("class", "IoU %"), rows),
+        ],
+    )

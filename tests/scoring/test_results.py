@@ -12,6 +12,7 @@ from PIL import Image
 
 from fss_jax.data.records import format_records
 from fss_jax.reports import drawing
+from fss_jax.reports import page as pages
 from fss_jax.runtime import files
 from fss_jax.scoring import results, trivial
 from fss_jax.scoring.workdir import open_run
@@ -69,7 +70,7 @@ def test_scores_follow_from_the_counts_in_the_file(result):
 
 def test_the_table_and_the_pictures_go_with_it(workdir, result):
     table = (workdir / "results" / "uniform_1shot.md").read_text()
-    assert table == results.result_table(result)
+    assert table == pages.text(results.page(result), result)
     assert f"{100 * result['miou']:.1f}" in table and result["records_sha256"] in table
     for name in trivial.NAMES:
         assert name.replace("_", " ") in table and f"{100 * result['trivial'][name]:.1f}" in table
@@ -114,7 +115,7 @@ def test_one_class_scores_without_and_is_told_with_the_trivial_predictors(workdi
     scored = quick(workdir, items_file=items, episodes=4)
     assert list(scored["per_class"]) == ["red"]
     assert scored["trivial"] is None
-    assert "copy support" not in results.result_table(scored)
+    assert "copy support" not in pages.text(results.page(scored), scored)
     with pytest.raises(ValueError, match="^no class but 1 .*--notrivial[^\n]*$"):
         results.evaluate(workdir, items_file=items, episodes=4)
 
