@@ -40,7 +40,7 @@ def peak_bytes() -> int:
 
 
 def facts() -> dict:
-    """`runs.provenance`, and how busy the machine was."""
+    """`provenance`, and how busy the machine was."""
     return {
         **provenance(),
         "cpus": os.cpu_count(),

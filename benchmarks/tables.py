@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import machine
+from fss_jax.reports.page import Table
 from fss_jax.runtime import files
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [f"| {' | '.join(header)} |", "| --- |" + " --- |" * (len(header) - 1)]
-    return lines + [f"| {' | '.join(row)} |" for row in rows]
+    return str(Table(header, rows)).splitlines()
 
 
 def save(out: str | Path, result: dict, title: str, lines: Sequence[str]) -> str:

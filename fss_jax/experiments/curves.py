@@ -8,6 +8,7 @@ from pathlib import Path
 from fss_jax.experiments import toy
 from fss_jax.experiments.runner import Scoring, Training, train_until
 from fss_jax.reports.figures import plt
+from fss_jax.reports.page import Table, interval, percent
 from fss_jax.reports.provenance import provenance_line
 from fss_jax.runtime import checkpoints, files
 from fss_jax.scoring import results
@@ -107,15 +108,12 @@ class LearningCurves:
 
     def _table(self, name: str, scores: dict, levels: dict) -> str:
         def cell(score: dict) -> str:
-            low, high = (100 * bound for bound in score["miou_ci95"])
-            return f"{100 * score['miou']:.1f} ({low:.1f} to {high:.1f})"
+            return f"{percent(score['miou'])} ({interval(score['miou_ci95'])})"
 
         rows = [[label, *map(cell, measured)] for label, measured in scores.items()]
         rows += [[label, *[cell(score)] * len(self.marks)] for label, score in levels.items()]
         head = ["mIoU %", *(f"step {mark}" for mark in self.marks)]
-        lines = [f"![{name}]({name}.png)", "", "| " + " | ".join(head) + " |"]
-        lines += ["| --- |" + " --- |" * len(self.marks)]
-        lines += ["| " + " | ".join(row) + " |" for row in rows]
+        lines = [f"![{name}]({name}.png)", "", str(Table(head, rows))]
         last = next(iter(scores.values()))[-1]
         lines += [
             "",

@@ -18,8 +18,6 @@ from fss_jax.labelling.pictures import read_image, read_mask
 from fss_jax.labelling.segmenter import Segmenter
 from fss_jax.reports.provenance import provenance, provenance_line
 from fss_jax.runtime import files
-from fss_jax.reports.provenance import provenance, provenance_line
-from fss_jax.runtime import files
 from fss_jax.runtime.devices import describe
 
 SHARES = (0.95, 0.9, 0.8, 0.7)

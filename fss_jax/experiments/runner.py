@@ -13,6 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fss_jax import configs
+from fss_jax.reports.page import Table, interval, percent
 from fss_jax.reports.provenance import provenance_line
 from fss_jax.runtime import checkpoints, files
 from fss_jax.scoring import results
@@ -202,29 +203,37 @@ def run(name: str, experiment: Experiment, data_dir: str | Path, workdir: Path) 
     return text
 
 
+HEAD = (
+    "row",
+    "tested on",
+    "ours, mIoU %",
+    "95% interval",
+    "published",
+    "episodes",
+    "records",
+    "step",
+)
+
+
 def table(experiment: Experiment, scores: list[dict]) -> str:
     """Ours beside published as Markdown."""
     lines = [f"# {experiment.title}", "", experiment.notes, ""]
     if not scores:
         return "\n".join(lines)
-    lines += [
-        "| row | tested on | ours, mIoU % | 95% interval | published | episodes | records | step |",
-        "| --- |" + " --- |" * 7,
-    ]
-    for scoring, score in zip(experiment.scorings, scores, strict=True):
-        low, high = (100 * bound for bound in score["miou_ci95"])
-        published = "" if scoring.published is None else f"{scoring.published:.2f}"
-        cells = [
+    rows = [
+        (
             scoring.row,
             scoring.column,
-            f"{100 * score['miou']:.2f}",
-            f"{low:.2f} to {high:.2f}",
-            published,
-            str(score["episodes"]),
+            percent(score["miou"], 2),
+            interval(score["miou_ci95"], 2),
+            "" if scoring.published is None else f"{scoring.published:.2f}",
+            score["episodes"],
             f"`{score['records_sha256'][:12]}`",
-            str(score["training_step"]),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
+            score["training_step"],
+        )
+        for scoring, score in zip(experiment.scorings, scores, strict=True)
+    ]
+    lines.append(str(Table(HEAD, rows)))
     lines += _fold_means(experiment, scores)
     lines += ["", f"{provenance_line(scores[-1])}.", "", f"`{scores[-1]['command']}`", ""]
     return "\n".join(lines)
@@ -248,8 +257,8 @@ def _fold_means(experiment: Experiment, scores: list[dict]) -> list[str]:
     }
     if not means:
         return []
-    lines = ["", "| row | mean of the folds | ours, mIoU % | published |", "| --- |" + " --- |" * 3]
+    rows = []
     for (row, column), (ours, published) in means.items():
         known = "" if None in published else f"{np.mean(published):.2f}"
-        lines.append(f"| {row} | {column} | {np.mean(ours):.2f} | {known} |")
-    return lines
+        rows.append((row, column, f"{np.mean(ours):.2f}", known))
+    return ["", str(Table(("row", "mean of the folds", "ours, mIoU %", "published"), rows))]

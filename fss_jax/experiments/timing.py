@@ -13,6 +13,7 @@ from tqdm import tqdm
 from fss_jax.data import bank as banks
 from fss_jax.experiments import toy
 from fss_jax.experiments.runner import Scoring
+from fss_jax.reports.page import Table
 from fss_jax.reports.provenance import provenance, provenance_line
 from fss_jax.runtime import files
 from fss_jax.scoring.workdir import open_run
@@ -95,19 +96,22 @@ class TimingTable:
         """Markdown."""
         rows = measured["rows"]
         reference = {r["column"]: r["seconds"] for r in rows if r["row"] == self.reference}
-        lines = [
-            "## Seconds an episode",
-            "",
-            f"| method | shots | median | quartiles | of {self.reference}'s | published |",
-            "| --- |" + " --- |" * 5,
-        ]
+        head = ("method", "shots", "median", "quartiles", f"of {self.reference}'s", "published")
+        cells = []
         for row in rows:
             low, high = row["quartiles"]
             published = "" if row["published"] is None else f"{row['published']:.2f}"
-            lines.append(
-                f"| {row['row']} | {row['column']} | {row['seconds']:.4f} | {low:.4f} to {high:.4f} | "
-                f"{row['seconds'] / reference[row['column']]:.1f} x | {published} |"
+            cells.append(
+                (
+                    row["row"],
+                    row["column"],
+                    f"{row['seconds']:.4f}",
+                    f"{low:.4f} to {high:.4f}",
+                    f"{row['seconds'] / reference[row['column']]:.1f} x",
+                    published,
+                )
             )
+        lines = ["## Seconds an episode", "", str(Table(head, cells))]
         lines += [
             "",
             f"Median of {measured['rounds']} episodes, one at a time; {provenance_line(measured)}. "
