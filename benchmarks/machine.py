@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.timing import in_turn
+from fss_jax.reports.provenance import provenance, provenance_line
 
 PRODUCTS = 4  # in one measured call
 
