@@ -4,6 +4,8 @@
   caffe:ARCH[:FILE]         .caffemodel: vgg16, fcn32s, or oslsm for a whole released snapshot
   keras:ARCH[:FILE]         .h5 of keras.applications; see keras.TABLES
   fss1000:FOLDER            the FSS-1000 release's feature_encoder.pkl and relation_network.pkl
+  dino:PATH                 DINOv2 or DINOv3: .safetensors, its index, their folder, or Meta's .pth
+  hub:OWNER/NAME[@REVISION] DINOv2 or DINOv3 from the Hugging Face hub; see dino.SOURCES
   fss_jax:FILE              .safetensors written by `fss export`
   workdir:FOLDER            the best checkpoint of another training
 
@@ -17,13 +19,18 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from fss_jax.weights import caffe, exported, fss1000, keras, torchvision, workdirs
+from fss_jax.weights import caffe, dino, exported, fss1000, hub, keras, torchvision, workdirs
 from fss_jax.weights.layouts import Imported
 from fss_jax.weights.placing import place
 from fss_jax.weights.registry import fetch
 
 WITH_ARCH = {"torchvision": torchvision.load, "caffe": caffe.load, "keras": keras.load}
-WHOLE = {"fss1000": fss1000.load, "fss_jax": exported.load, "workdir": workdirs.load}
+WHOLE = {
+    "dino": dino.load,
+    "fss1000": fss1000.load,
+    "fss_jax": exported.load,
+    "workdir": workdirs.load,
+}
 
 
 def read(spec: str) -> Imported:
@@ -33,10 +40,13 @@ def read(spec: str) -> Imported:
       ValueError: a spec that is none; FileNotFoundError and ValueError as the importers.
     """
     kind, _, rest = spec.partition(":")
+    if kind == "hub" and rest:
+        return hub.load(rest)
     if kind in WHOLE and rest:
         return WHOLE[kind](Path(rest).expanduser())
     if kind not in WITH_ARCH or not rest:
         kinds = [*(f"{k}:ARCH[:FILE]" for k in WITH_ARCH), *(f"{k}:PATH" for k in WHOLE)]
+        kinds.append("hub:OWNER/NAME[@REVISION]")
         raise ValueError(f"weights {spec!r}: expected one of {', '.join(kinds)}")
     arch, _, path = rest.partition(":")
     return WITH_ARCH[kind](Path(path).expanduser() if path else fetch(f"{kind}:{arch}"), arch)

@@ -4,7 +4,7 @@ Every importer hands over `Imported`: leaves by path, such as 'params/conv1_1/ke
 'batch_stats/bn1/mean', with kernels as [height, width, in, out].
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,12 +19,14 @@ class Imported(NamedTuple):
       landmarks: two layers by which a model's subtree of this architecture is recognized; empty if
         the file holds a whole method.
       faults: why a part of the file cannot be used, by layer ('params/upscore').
+      origin: where the weights are from, for the record: JSON's types.
     """
 
     leaves: dict[str, np.ndarray]
     preprocessing: str
     landmarks: tuple[str, ...] = ()
     faults: dict[str, str] = {}
+    origin: dict[str, Any] = {}
 
 
 def conv_kernel(weight: np.ndarray) -> np.ndarray:
