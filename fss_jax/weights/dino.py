@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fss_jax.methods.backbones import convnext, vit
 from fss_jax.weights.layouts import Imported, torch_leaves
 from fss_jax.weights.reading import blaming, sniff
 from fss_jax.weights.torch_files import read_safetensors, read_torch
@@ -183,6 +184,30 @@ def read(path: Path) -> dict[str, np.ndarray]:
     if lost:
         raise ValueError(f"{path}: its files lack {', '.join(lost[:5])} ({len(lost)} in all)")
     return state
+
+
+def recognize(found: dict[str, np.ndarray]) -> str | None:
+    """The name in VARIANTS of the model whose `leaves` these are; None: of no size that is known."""
+    norm = found.get("params/norm/scale", np.zeros(0))
+    names = {name.split("/")[1] for name in found}
+    depths = tuple(sum(name.startswith(f"stages_{n}_") for name in names) for n in range(4))
+    for name, make in convnext.VARIANTS.items():
+        model = make()
+        if (model.depths, model.dims[-1]) == (depths, len(norm)):
+            return name
+    have = (
+        len(norm),
+        sum(name.startswith("blocks_") for name in names),
+        "pos_embed" in names,
+        "register_tokens" in names,
+        "params/blocks_0/mlp/w1/kernel" in found,
+    )
+    for name, make in vit.VARIANTS.items():
+        model = make()
+        form = (model.dim, model.depth, model.grid > 0, model.registers > 0, model.gated)
+        if form == have:
+            return name
+    return None
 
 
 def load(path: Path) -> Imported:

@@ -7,6 +7,7 @@ import numpy as np
 
 from fss_jax import weights
 from fss_jax.data import imaging
+from fss_jax.methods.backbones import convnext, vit
 from fss_jax.methods.backbones.alexnet import AlexNet
 from fss_jax.methods.backbones.inception import InceptionV3
 from fss_jax.methods.backbones.resnet import ResNet
@@ -14,11 +15,12 @@ from fss_jax.methods.backbones.squeezenet import SqueezeNet
 from fss_jax.methods.backbones.vgg import VGG
 from fss_jax.methods.oslsm import OSLSM
 from fss_jax.methods.relation import RelationNetwork
-from fss_jax.weights import caffe, fss1000, keras, torchvision
+from fss_jax.weights import caffe, dino, fss1000, keras, torchvision
 from fss_jax.weights.caffe_files import read_caffe
 from fss_jax.weights.keras_files import read_keras
 from fss_jax.weights.placing import compare
 from fss_jax.weights.reading import sniff
+from fss_jax.weights.registry import OFFICIAL
 from fss_jax.weights.torch_files import read_safetensors, read_torch
 
 READERS = {
@@ -38,7 +40,15 @@ BACKBONES = {
     "squeezenet1_0": SqueezeNet(),
     "fcn32s": VGG(outputs=0),
 }
+DINO = {name: make() for name, make in (vit.VARIANTS | convnext.VARIANTS).items()}
 METHODS = {"oslsm": OSLSM(), "fss1000": RelationNetwork()}
+
+
+# Layers that tell DINO's files, in Hugging Face's layout or in Meta's, from torchvision's.
+_DINO = {
+    *("patch_embed.proj", "embeddings.patch_embeddings", "embeddings.patch_embeddings.projection"),
+    *("stages.0.0.dwconv", "stages.0.layers.0.depthwise_conv"),
+}
 
 
 def contents(path: Path) -> dict[str, np.ndarray]:
@@ -53,6 +63,8 @@ def contents(path: Path) -> dict[str, np.ndarray]:
 def guess(kind: str, names: list[str]) -> str | None:
     """The architecture whose layer names are most like a file's; None if fewer than half match."""
     layers = {name.rpartition(".")[0] for name in names}
+    if kind == "torchvision" and _DINO & layers:
+        return "dino"
     if kind == "torchvision":
         known = {arch: set(table.names) for arch, table in torchvision.TABLES.items()}
     elif kind == "keras":
@@ -70,14 +82,16 @@ def expected(arch: str) -> dict:
     mask = jax.ShapeDtypeStruct((1, 1, 224, 224), np.float32)
     if arch in METHODS:
         return jax.eval_shape(METHODS[arch].init, jax.random.key(0), image, mask, image)
-    return jax.eval_shape(BACKBONES[arch].init, jax.random.key(0), image)
+    return jax.eval_shape((BACKBONES | DINO)[arch].init, jax.random.key(0), image)
 
 
 def report(path: Path, arch: str | None) -> list[str]:
     """The lines of `fss weights inspect`; the comparison is with the full-size network.
 
     Raises as the readers and importers."""
-    if path.is_dir():
+    if path.suffix == ".json" or (path / dino.WHOLE).is_file() or (path / dino.INDEX).is_file():
+        arrays, kind, arch = dino.read(path), "dino", arch or "dino"
+    elif path.is_dir():
         arrays = {n: a for file in fss1000.FILES for n, a in contents(path / file).items()}
         spec, arch = f"fss1000:{path}", "fss1000"
     else:
@@ -85,6 +99,9 @@ def report(path: Path, arch: str | None) -> list[str]:
         kind = KINDS[sniff(path)]
         arch = arch or guess(kind, list(arrays))
         spec = f"{kind}:{arch}:{path}"
+    if arch in DINO or arch == "dino":
+        arch = arch if arch in DINO else dino.recognize(dino.leaves(arrays))
+        spec = f"dino:{path}"
     lines = [f"  {name}  {a.dtype} {'x'.join(map(str, a.shape))}" for name, a in arrays.items()]
     size = sum(array.size for array in arrays.values())
     lines.append(f"{path}: {len(arrays)} arrays, {size:,} numbers")
@@ -97,3 +114,17 @@ def report(path: Path, arch: str | None) -> list[str]:
     lines.append(f"expects images preprocessed as {imported.preprocessing!r}: {mean}")
     lines.append(f"would load: {len(pairs)} of {len(imported.leaves)} leaves")
     return lines + [f"{kind}: {name}" for kind, names in problems.items() for name in names]
+
+
+def listing() -> list[str]:
+    """The lines that `fss weights list` prints."""
+    lines = []
+    for name, source in dino.SOURCES.items():
+        size = f"{source.parameters} M parameters, {4 * source.parameters} MB as float32"
+        lines.append(f"hub:{name}  {source.arch}, {size}; {source.license}: {source.use}")
+    for name, official in OFFICIAL.items():
+        lines.append(
+            f"{name}  {official.url}; trained on ImageNet or PASCAL VOC: the terms are its "
+            "publisher's and those of the data"
+        )
+    return lines
