@@ -66,16 +66,15 @@ def test_half_precision_keeps_the_directions(model):
     assert (full != half).any()
 
 
-@pytest.mark.parametrize("model", [ROTARY, PYRAMID], ids=["vit", "convnext"])
-def test_recomputing_changes_no_gradient(model):
-    variables, x = ready(model, 16), images(1, 16, 16, 3)
+def test_recomputing_changes_no_gradient():
+    variables, x = ready(ROTARY), images(1, 12, 12, 3)
 
     def slopes(model):
         return jax.jit(jax.grad(lambda v: (model.apply(v, x)[0] ** 2).sum()))(variables)
 
     for kept, again in zip(
-        jax.tree.leaves(slopes(model)),
-        jax.tree.leaves(slopes(model.clone(remat=True))),
+        jax.tree.leaves(slopes(ROTARY)),
+        jax.tree.leaves(slopes(ROTARY.clone(remat=True))),
         strict=True,
     ):
         np.testing.assert_allclose(kept, again, rtol=1e-4, atol=1e-4)

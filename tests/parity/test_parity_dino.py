@@ -135,6 +135,7 @@ def test_every_structure_with_few_channels(tmp_path, arch):
     same(model, variables, network, tools.image((8 * patch, 3 * patch)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arch", ["dinov2_vits14", "dinov2_vits14_reg", "dinov3_vits16", "dinov3_vits16plus"]
 )
