@@ -56,13 +56,13 @@ class Source(NamedTuple):
 
     Attributes:
       arch: a key of the backbones' VARIANTS.
-      parameters: as published, in millions.
+      parameters: of the backbone, in millions; the model cards round otherwise.
       license: its name.
       use: what it may be used for, in a line.
     """
 
     arch: str
-    parameters: float
+    parameters: int
     license: str
     use: str
 
@@ -87,15 +87,15 @@ SOURCES = {
             f"dinov3_{name.replace('-', '_')}", million, *_V3
         )
         for name, million in {
-            "vits16": 21,
+            "vits16": 22,
             "vits16plus": 29,
             "vitb16": 86,
-            "vitl16": 300,
-            "vith16plus": 840,
-            "convnext-tiny": 29,
-            "convnext-small": 50,
-            "convnext-base": 89,
-            "convnext-large": 198,
+            "vitl16": 303,
+            "vith16plus": 841,
+            "convnext-tiny": 28,
+            "convnext-small": 49,
+            "convnext-base": 88,
+            "convnext-large": 196,
         }.items()
     },
 }

@@ -321,6 +321,8 @@ def test_every_size_has_the_published_parameters(arch):
     count = sum(leaf.size for leaf in jax.tree.leaves(ours))
     mask = 0 if arch in convnext.VARIANTS else model.dim
     assert count == sum(v.numel() for v in network.parameters()) - mask
+    sources = [source for source in dino.SOURCES.values() if source.arch == arch]
+    assert [source.parameters for source in sources] == [round(count / 1e6)]
     # The cards round ("21 M" is 22.06 M, "1100 M" is 1136 M), and for the ConvNeXts they count
     # ImageNet's classifier, which the files do not have.
     head = 1000 * (model.dims[-1] + 1) if arch in convnext.VARIANTS else 0
