@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from fss_jax import weights
+from fss_jax.cli import main
 from fss_jax.methods.backbones import convnext, vit
 from fss_jax.weights import dino
-from fss_jax.weights.__main__ import main
 
 safetensors = pytest.importorskip("safetensors.numpy")
 
@@ -109,18 +109,18 @@ def test_inspect_names_the_model_and_what_is_missing(tmp_path, capsys):
     state |= {"norm.weight": np.ones(384, np.float32), "norm.bias": np.ones(384, np.float32)}
     state["patch_embed.proj.weight"] = np.ones((384, 3, 16, 16), np.float32)
     state["storage_tokens"] = np.ones((1, 4, 384), np.float32)
-    main(["inspect", str(write(tmp_path / "x.safetensors", state))])
+    main(["weights", "inspect", str(write(tmp_path / "x.safetensors", state))])
     out = capsys.readouterr().out
     assert f"read as dino:{tmp_path}/x.safetensors" in out
     assert "would load: 16 of 16 leaves" in out  # of dinov3_vits16
     assert "missing: params/blocks_11/attn/q/kernel\n" in out and "mis-shaped" not in out
-    main(["inspect", str(tmp_path / "x.safetensors"), "--as", "dinov3_vitb16"])
+    main(["weights", "inspect", str(tmp_path / "x.safetensors"), "--as", "dinov3_vitb16"])
     out = capsys.readouterr().out
     assert "mis-shaped: params/blocks_0/norm1/scale is 384 in the file, 768 in the model" in out
 
 
 def test_list_says_size_license_and_use(capsys):
-    main(["list"])
+    main(["weights", "list"])
     lines = capsys.readouterr().out.splitlines()
     (small,) = (line for line in lines if line.startswith("hub:facebook/dinov2-small "))
     assert "22 M parameters, 88 MB" in small and "Apache-2.0" in small
