@@ -10,10 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from benchmarks import machine, tables
+from benchmarks import command, machine, tables
 from benchmarks.timing import in_turn
 from fss_jax.methods.backbones import convnext, vit
-from fss_jax.runtime import messages
 
 VARIANTS = vit.VARIANTS | convnext.VARIANTS
 ARCHS = flags.DEFINE_list("archs", ["dinov2_vits14_reg"], f"of {', '.join(VARIANTS)}")
@@ -70,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    messages.run(main)
+    command.run(main)
