@@ -36,7 +36,7 @@ def test_both_label_the_same_images(toy_workdir, tmp_path):
     assert "58.4" in text and "| 4 |" in text
     (tmp_path / "run").unlink()
     assert part.run("table", data, tmp_path) == text  # measured once, shown again
-    with pytest.raises(ValueError, match="expected 50"):
+    with pytest.raises(ValueError, match="expected 5000"):
         LabelTimes("", "toy_squares", images=5000).run("other", data, tmp_path)
 
 
