@@ -11,7 +11,7 @@ SPEED ?= docs/results
 # Toy runs let XLA compile fast, not well.
 FAST = --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 
-.PHONY: install quickstart test slow parity app-test lint toy speed format clean
+.PHONY: install quickstart test slow parity app-test lint docs toy speed format clean
 
 install: $(VENV)/installed
 
@@ -105,6 +105,11 @@ app-test: install
 	.ci/chromium
 	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[app-test]'
 	$(BIN)/python -m pytest -n 0 tests/app
+
+# The documentation site, into site/: a broken link or an API name that is not there is an error.
+docs: install
+	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 PATH="$(abspath $(BIN)):$$PATH" $(BIN)/mkdocs build --quiet
 
 lint: install
 	$(BIN)/ruff check .

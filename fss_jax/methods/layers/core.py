@@ -130,7 +130,7 @@ def windows(
 class Conv(nn.Module):
     """A convolution with PyTorch's symmetric padding, as matrix products where these are faster.
 
-    XLA's CPU convolution is several times slower than the same product for 1x1 kernels (stack.md
+    XLA's CPU convolution is several times slower than the same product for 1x1 kernels (docs/performance.md
     measured 3x forward and backward); on accelerators both are the same operation. Wide 3x3 kernels
     are `winograd`'s on a CPU. Params as nn.Conv's: kernel [k, k, in, features], bias [features].
 
@@ -143,7 +143,7 @@ class Conv(nn.Module):
       use_bias: whether to add a bias.
       kernel_init, bias_init: initializers.
       as_product: gather the windows and multiply: inside a loop XLA's CPU backend takes 30 times as
-        long for the gradient of a convolution's kernel (stack.md), not for a product's.
+        long for the gradient of a convolution's kernel (docs/performance.md), not for a product's.
       dtype: compute type.
     """
 
