@@ -46,6 +46,7 @@ def run(given: argparse.Namespace) -> None:
         given.init = f"workdir:{given.init_from}"
     config = config_flags.read(given)
 
+    from fss_jax.reports import page as pages
     from fss_jax.runtime import devices
     from fss_jax.training import base_network, dry_run, loop
     from fss_jax.training.scale import scale
@@ -59,6 +60,7 @@ def run(given: argparse.Namespace) -> None:
         if devices.is_lead():
             print(told)
     elif learner is base_network.LEARNER:
-        print(base_network.table(base_network.train(config, given.workdir, given.devices)))
+        result = base_network.train(config, given.workdir, given.devices)
+        print(pages.text(base_network.page(result), result))
     else:
         loop.train(config, given.workdir, given.devices, learner)

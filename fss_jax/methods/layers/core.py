@@ -130,7 +130,8 @@ def windows(
 class Conv(nn.Module):
     """A convolution with PyTorch's symmetric padding, as matrix products where these are faster.
 
-    XLA's CPU convolution is several times slower than the same product for 1x1 kernels (docs/performance.md
+    XLA's CPU convolution is several times slower than the same product for 1x1 kernels
+    (docs/performance.md
     measured 3x forward and backward); on accelerators both are the same operation. Wide 3x3 kernels
     are `winograd`'s on a CPU. Params as nn.Conv's: kernel [k, k, in, features], bias [features].
 
