@@ -3,9 +3,21 @@
 image(s)/x.jpg with mask(s)/x.png or label(s)/x.png; x.jpg beside x.png; x.png beside x_mask.png.
 """
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
-PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+# fmt: off
+PICTURES = (
+    ".apng", ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".jfif", ".jpe", ".jpeg", ".jpg",
+    ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
+)
+# What lies beside pictures and is meant for other eyes.
+NOT_PICTURES = (
+    "", ".csv", ".db", ".htm", ".html", ".ini", ".json", ".jsonl", ".log", ".md", ".npy", ".npz",
+    ".py", ".tsv", ".txt", ".xml", ".yaml", ".yml", ".zip",
+)
+# fmt: on
 IMAGE_FOLDERS = ("images", "image")
 MASK_FOLDERS = ("masks", "mask", "labels", "label")
 MASK_SUFFIX = "_mask"
@@ -35,7 +47,22 @@ def find(place: Path) -> tuple[dict[str, Path], dict[str, Path]]:
 
 def pictures(place: Path) -> list[Path]:
     every = sorted(place.iterdir()) if place.is_dir() else []
-    return [path for path in every if path.suffix.lower() in PICTURES and path.name[0] != "."]
+    return [path for path in every if is_picture(path)]
+
+
+def is_picture(path: Path) -> bool:
+    """By its ending; hidden files are none (macOS lays ._x.jpg beside x.jpg)."""
+    return path.suffix.lower() in PICTURES and not path.name.startswith(".")
+
+
+def left_out(paths: Iterable[Path]) -> str:
+    """'left out: 2 .heic, 1 .svg', of what may be pictures that cannot be read; '' if none is."""
+    endings = Counter(path.suffix.lower() for path in paths if not path.name.startswith("."))
+    endings -= Counter({end: count for end, count in endings.items() if end in NOT_PICTURES})
+    endings -= Counter({end: count for end, count in endings.items() if end in PICTURES})
+    if not endings:
+        return ""
+    return "left out: " + ", ".join(f"{count} {end}" for end, count in sorted(endings.items()))
 
 
 def _by_name(paths: list[Path], suffix: str) -> dict[str, Path]:

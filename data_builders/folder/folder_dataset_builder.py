@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders import masks, pairs, pictures, segmentation
+from data_builders import masks, pairs, pictures, segmentation, text
 
 SPLITS = ("train", "val", "test")
 LAYOUTS = "CLASS/images/x.jpg with CLASS/masks/x.png, or CLASS/x.jpg with CLASS/x.png or x_mask.png"
@@ -29,6 +30,8 @@ class Config(tfds.core.BuilderConfig):
       train, val: shares of the classes, drawn by `seed`, if the folder has no train.txt, val.txt or
         test.txt with class names; the rest is the test split.
       skip_broken: leave out (and report) what can not be used, instead of stopping.
+      mask_values, void, mask_color: what is meant in masks with several readings (see
+        `masks.Choice.parse`): values or one color of the object, values that are undecided.
       title: a word that keeps several such datasets in one data_dir apart.
     """
 
@@ -36,7 +39,15 @@ class Config(tfds.core.BuilderConfig):
     val: float = 0.0
     seed: int = 0
     skip_broken: bool = False
+    mask_values: str = ""
+    void: str = ""
+    mask_color: str = ""
     title: str = ""
+
+
+def _as_options(told: object) -> str:
+    """A message that names a command's flags, with the options of `prepare` instead."""
+    return re.sub(r"--(mask_values|void|mask_color) ", r"--option \1=", str(told))
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -122,7 +133,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _listed(self, lists: dict[str, Path], names: list[str]) -> dict[str, list[str]]:
         chosen = {}
         for split, path in lists.items():
-            lines = path.read_text().splitlines() if path.is_file() else []
+            lines = text.read(path).splitlines() if path.is_file() else []
             chosen[split] = sorted({line.strip() for line in lines} - {""})
             for name in chosen[split]:
                 if name not in names:
@@ -138,7 +149,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, by_class, class_ids) -> Iterator[tuple[str, dict]]:
         for name, by_id in by_class.items():
-            self.soft_masks = 0
+            self.soft_masks, self.marked = 0, []
             for image_id, pair in by_id.items():
                 try:
                     image, mask = self._read(pair)
@@ -160,22 +171,32 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                     f"class {name}: {self.soft_masks} masks with grays, cut at half of the range"
                 )
 
+    def _choice(self) -> masks.Choice:
+        config = self.builder_config
+        return masks.Choice.parse(config.mask_values, config.void, config.mask_color)
+
     def _read(self, pair: Pair) -> tuple[io.BytesIO, np.ndarray]:
         data = pair.image.read_bytes()
         upright = pictures.open_picture(data, str(pair.image))
-        gray = masks.values(pictures.open_picture(pair.mask))
-        if masks.is_photograph(gray):
-            raise ValueError(f"{pair.mask} looks like a photograph, not a mask")
-        self.soft_masks += masks.is_soft(gray)
-        mask = masks.binarize(gray)
+        try:
+            reading = masks.read(pair.mask, choice=self._choice())
+            if not self._choice().given:
+                masks.same_value([*self.marked, (str(pair.mask), reading)])
+        except masks.Unclear as error:
+            raise ValueError(_as_options(error)) from None
+        self.marked += [(str(pair.mask), reading._replace(label=None))] * (not self.marked)
+        self.soft_masks += reading.kind == "soft"
+        if reading.note:
+            self.report.append(_as_options(reading.note))
+        mask = reading.label
         if mask.shape != (upright.height, upright.width):
             raise ValueError(
                 f"{pair.mask} is {mask.shape[1]} x {mask.shape[0]}, its image {upright.width} x "
                 f"{upright.height}; they must be equal"
             )
-        if not mask.any():
+        if not (mask == 1).any():
             raise ValueError(f"{pair.mask} is empty: no pixel is the object")
         if pictures.is_plain(data):
             return io.BytesIO(data), mask
         # Whoever decodes the example later must not have to know about EXIF, alpha or deep color.
-        return segmentation.png(pictures.to_rgb(upright)), mask
+        return segmentation.png(pictures.to_rgb(upright, str(pair.image))), mask

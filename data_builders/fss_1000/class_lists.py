@@ -7,6 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from data_builders import text
+
 
 class Published(NamedTuple):
     """A list of class names as it was published; its copy lies here, since names are facts."""
@@ -94,7 +96,7 @@ def read(path: Path) -> list[str]:
       ValueError: one is not a class of FSS-1000.
     """
     known = super_categories()
-    names = path.read_text().split()
+    names = text.read(path).split()
     if unknown := [name for name in names if name not in known]:
         raise ValueError(
             f"{path} names {len(unknown)} classes that FSS-1000 does not have (first: {unknown[0]}); "

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.io
 import tqdm
 
-from data_builders import downloads, pictures
+from data_builders import downloads, pictures, text
 
 # The first is VOC's own, which is often down; the mirrors have the same bytes (checksums.tsv).
 VOC_URLS = (
@@ -164,7 +164,7 @@ def read_list(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no list {path}; PASCAL-5i needs it")
-    lines = filter(None, map(str.split, path.read_text().splitlines()))
+    lines = filter(None, map(str.split, text.read(path).splitlines()))
     return list(dict.fromkeys(Path(line[0]).stem for line in lines))
 
 

@@ -35,7 +35,7 @@ def add_job_flags(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         help="labelled examples: image/x.jpg with label/x.png, x.jpg beside x.png, x.png beside "
-        "x_mask.png, one such folder per class, labelme's x.json, or a COCO file",
+        "x_mask.png, one such folder per class, or the files of a label tool (docs/formats.md)",
     )
     parser.add_argument(
         "--images", type=Path, required=True, help="a folder, searched to the bottom"
@@ -45,6 +45,11 @@ def add_job_flags(parser: argparse.ArgumentParser) -> None:
     arguments.add(parser, "--checkpoint")
     parser.add_argument("--coco", choices=("rle", "polygons"), default="", help="write it, too")
     parser.add_argument("--labelme", action="store_true", help="write labelme files, too")
+    parser.add_argument(
+        "--mask_values", default="", help="in label maps: the values that are the object, as 1,2"
+    )
+    parser.add_argument("--void", default="", help="in label maps: values left undecided, as 255")
+    parser.add_argument("--mask_color", default="", help="in color maps: R,G,B of the object")
     parser.add_argument(
         "--batch", type=arguments.COUNT, default=8, help="images per call of the device"
     )

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from data_builders import text
 from fss_jax.data.records import Item
 from fss_jax.runtime import files
 
@@ -89,7 +90,7 @@ class Split:
         """
         position = {item: i for i, item in enumerate(self.items)}
         keep, missing = [], []
-        for number, line in enumerate(Path(path).read_text().splitlines(), 1):
+        for number, line in enumerate(text.read(Path(path)).splitlines(), 1):
             fields = line.split()
             if len(fields) != 2 or not fields[1].isdigit():
                 raise ValueError(f"{path} line {number} is {line!r}; expected 'IMAGE CLASS'")

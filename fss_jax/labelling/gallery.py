@@ -35,7 +35,10 @@ def write(
     Args:
       pictures: (picture file or None, its name, a line about it), in order.
     """
-    with files.atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with (
+        files.atomic(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         file.write(_PAGE.format(title=html.escape(title), note=html.escape(note), side=SIDE))
         for source, name, line in pictures:
             shown = _thumbnail(source) if source else ""

@@ -2,20 +2,26 @@
 
 import argparse
 import collections
+import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from data_builders.pairs import PICTURES
+from data_builders.mask_choice import Choice
+from data_builders.pairs import PICTURES, is_picture, left_out
 from fss_jax.labelling import supports
+from fss_jax.labelling.formats._files import walk
 from fss_jax.labelling.labels import Labels, read_small
 from fss_jax.labelling.manifest import Manifest
 from fss_jax.labelling.segmenter import Segmenter
 from fss_jax.labelling.supports import Supports
 from fss_jax.runtime import files, messages
+
+RESULTS = ("masks", "overlays", "labelme")  # folders that `Labels` fills
+_log = logging.getLogger(__name__)
 
 
 def find_images(folder: Path, without: Sequence[Path] = ()) -> list[str]:
@@ -30,18 +36,24 @@ def find_images(folder: Path, without: Sequence[Path] = ()) -> list[str]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}; --images is a folder of pictures")
-    without = {path.resolve() for path in without} - {folder.resolve()}
+    above = [folder.resolve(), *folder.resolve().parents]
+    closed = {path.resolve() for path in without}
+    # Where the results lie among the images, or around them, only what is written is left out.
+    closed |= {path / name for path in closed & set(above) for name in RESULTS}
+    closed -= set(above)
+    every = [p for p in walk(folder) if p.is_file()]
     found = []
-    for path in folder.rglob("*"):
-        name = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in name.parts)
-        if path.suffix.lower() not in PICTURES or hidden or not path.is_file():
-            continue
+    for path in every:
         place = path.resolve()
-        if place not in without and without.isdisjoint(place.parents):
-            found.append(name.as_posix())
+        if is_picture(path) and place not in closed and closed.isdisjoint(place.parents):
+            found.append(path.relative_to(folder).as_posix())
+    others = left_out(every)
     if not found:
-        raise ValueError(f"{folder} has no picture ({', '.join(PICTURES)})")
+        raise ValueError(
+            f"{folder} has no picture ({', '.join(PICTURES)}){f'; {others}' if others else ''}"
+        )
+    if others:
+        _log.warning("%s in %s (these endings are not read)", others, folder)
     return sorted(found)
 
 
@@ -68,12 +80,13 @@ def label(
     todo = [name for name in labels.names if (overwrite and fresh) or not labels.done(name)]
     if not overwrite:
         outputs = (path for name in todo for path in labels.outputs(name))
-        manifest.require_ours([*outputs, *labels.summaries()])
+        require_ours(labels, outputs)
     else:
         labels.may_replace(todo)
     manifest.start(settings)
     run(segmenter, labels, todo, progress=progress)
     labels.summarize()
+    tell_kept(labels)
     entries = manifest.entries
     return [name for name in labels.names if "error" in entries.get(name, {})]
 
@@ -122,19 +135,39 @@ def relabel(segmenter: Segmenter, labels: Labels, *, progress: bool = True) -> i
     fresh = settings != manifest.settings
     todo = [n for n in labels.names if not labels.corrected(n) and (fresh or not labels.done(n))]
     outputs = (path for name in todo for path in labels.outputs(name))
-    manifest.require_ours([*outputs, *labels.summaries()])
+    require_ours(labels, outputs)
     manifest.start(settings)
     run(segmenter, labels, todo, progress=progress)
     labels.summarize()
+    tell_kept(labels)
     return len(todo)
+
+
+def require_ours(labels: Labels, outputs: Iterable[Path]) -> None:
+    """ValueError if a file of somebody else is in the way; exports that were edited stay."""
+    written = [p for p in labels.summaries() if not labels.manifest.changed(p)]
+    written += [p for p in labels.summaries() if p not in labels.exports()]
+    labels.manifest.require_ours([*outputs, *written])
+
+
+def tell_kept(labels: Labels) -> None:
+    """Says which exports a person edited, and where to correct instead."""
+    if labels.kept:
+        more = f" and {len(labels.kept) - 1} others" if len(labels.kept) > 1 else ""
+        _log.warning(
+            "%s%s was edited by hand and kept as it is; masks are taken from %s alone: correct there "
+            "(or `convert` the edited file into masks)", labels.kept[0], more, labels.out / "masks"
+        )  # fmt: skip
 
 
 def open_job(arguments: argparse.Namespace) -> tuple[Segmenter, Labels, Supports]:
     """The model, the output folder and the supports (not yet shown to the model) of a command."""
-    shown = supports.read(arguments.support)
-    mask_files = [path for _, some in shown.values() for path in some if isinstance(path, Path)]
+    said = (getattr(arguments, flag, "") for flag in ("mask_values", "void", "mask_color"))
+    choice = Choice.parse(*said)
+    shown = supports.read(arguments.support, choice)
+    without = [arguments.out, *supports.mask_files(arguments.support)]
     files.clean(arguments.out)
-    names = find_images(arguments.images, [arguments.out, *mask_files])
+    names = find_images(arguments.images, without)
     labels = Labels(
         Manifest(arguments.out),
         arguments.images,
@@ -143,6 +176,7 @@ def open_job(arguments: argparse.Namespace) -> tuple[Segmenter, Labels, Supports
         coco=arguments.coco,
         labelme=arguments.labelme,
     )
+    labels.choice = choice
     messages.use_compilation_cache()
     segmenter = open_segmenter(
         arguments.workdir, arguments.checkpoint, batch=arguments.batch, tile=arguments.tile

@@ -1,11 +1,9 @@
 """The folder that `fss label` fills: masks, overlays, and summaries of both."""
 
-import collections
 import contextlib
 import csv
 import io
 import itertools
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,9 +11,11 @@ import numpy as np
 from PIL import Image
 
 from data_builders import masks
-from fss_jax.labelling import annotations, gallery, pictures
+from data_builders.mask_choice import NONE
+from fss_jax.labelling import folders, gallery, pictures, sources
 from fss_jax.labelling import manifest as manifests
 from fss_jax.labelling.annotations import ImageMasks
+from fss_jax.labelling.formats import coco, labelme
 from fss_jax.labelling.manifest import Manifest
 from fss_jax.labelling.segmenter import Prediction
 from fss_jax.reports import drawing
@@ -54,29 +54,21 @@ class Labels:
           coco: 'rle' or 'polygons' to write a COCO file, too.
           labelme: whether to write labelme files.
 
-        Raises:
-          ValueError: a class that cannot be a folder's name.
         """
-        for name in classes:
-            if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name:
-                raise ValueError(f"class {name!r} cannot be the name of a folder; rename it")
         self.manifest, self.out, self.images = manifest, manifest.folder, images
         self.names, self.classes = tuple(names), tuple(classes)
         self.coco, self.labelme = coco, labelme
         self._replaceable: dict[Path, str] = {}
         self.expected_iou: Callable[[str, float], float | None] = lambda name, confidence: None
-        # x.jpg and x.png would share a mask x.png: then all of the name is kept.
-        stems = collections.Counter(str(Path(name).with_suffix("")).lower() for name in names)
-        self._stems = {
-            name: name if stems[stem.lower()] > 1 else stem
-            for name in names
-            for stem in [str(Path(name).with_suffix(""))]
-        }
+        self.choice = NONE  # of corrected masks with several readings
+        self.kept: list[Path] = []  # exports that a person changed: they stay as they are
+        self._stems = folders.stems(self.names)
+        self._folders = folders.names(self.classes)
 
     def mask_path(self, name: str, class_name: str) -> Path:
         folder = self.out / "masks"
         if len(self.classes) > 1:
-            folder /= class_name
+            folder /= self._folders[class_name]
         return folder / f"{self._stems[name]}.png"
 
     def overlay_path(self, name: str) -> Path:
@@ -91,9 +83,13 @@ class Labels:
 
     def summaries(self) -> list[Path]:
         """What is written at the end."""
-        paths = [self.out / "labels.csv", self.out / "labels.html"]
+        return [self.out / "labels.csv", self.out / "labels.html", *self.exports()]
+
+    def exports(self) -> list[Path]:
+        """Files for label tools, of what is in the masks."""
+        paths = []
         if self.coco:
-            paths.append(self.out / "annotations.json")
+            paths.append(self.out / coco.FILE)
         if self.labelme:
             paths += [self.labelme_path(name) for name in self.names]
         return paths
@@ -107,7 +103,9 @@ class Labels:
         entry = self.manifest.entries.get(name)
         if self.corrected(name):
             return True
-        return bool(entry and "error" not in entry and all(p.exists() for p in self.outputs(name)))
+        if not entry or "error" in entry or not all(p.exists() for p in self.outputs(name)):
+            return False
+        return "source" not in entry or sources.same(self.images / name, entry["source"])
 
     def may_replace(self, names: Iterable[str]) -> None:
         """Lets `write` overwrite what is not ours now; what is changed from here on, it leaves."""
@@ -152,6 +150,7 @@ class Labels:
                 self._overlay(name, found.masks, small)
                 written[overlay] = manifests.sha256(overlay)
             entry = _entry(found.masks)
+            entry["source"] = sources.state(self.images / name)
             for class_name, values in entry["classes"].items():
                 values["confidence"] = round(found.confidence(class_name), 4)
             self.manifest.finish(written, name, entry)
@@ -200,7 +199,8 @@ class Labels:
             self._summarize()
 
     def _summarize(self) -> None:
-        paths = self.summaries()
+        self.kept = [path for path in self.exports() if self.manifest.changed(path)]
+        paths = [path for path in self.summaries() if path not in self.kept]
         self.manifest.begin(paths)
         for name in filter(self.corrected, self.names):
             found = self.masks(name)
@@ -213,18 +213,18 @@ class Labels:
         files.write_text(self.out / "labels.csv", self._table(ranked))
         self._sheet(ranked)
         readable = [name for name, entry in ranked if "error" not in entry]
-        if self.coco:
-            annotations.write_coco(
-                self.out / "annotations.json",
+        if self.coco and self.out / coco.FILE not in self.kept:
+            coco.write_one(
+                self.out / coco.FILE,
                 self._regions(sorted(readable)),
                 polygons=self.coco == "polygons",
             )
         if self.labelme:
             for image in self._regions(readable):
                 path = self.labelme_path(image.file_name)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                there = os.path.relpath(self.images / image.file_name, path.parent)
-                annotations.write_labelme(path, image._replace(file_name=Path(there).as_posix()))
+                if path not in self.kept:
+                    there = image._replace(image=self.images / image.file_name)
+                    labelme.write_one(path, there)
         self.manifest.finish(path for path in paths if path.exists())
 
     def _expected(self, class_name: str, entry: dict) -> float | None:
@@ -235,7 +235,16 @@ class Labels:
 
     def masks(self, name: str) -> dict[str, np.ndarray]:
         """The masks of an image as they are on disk, bool [H, W] by class."""
-        return {c: masks.read_mask(self.mask_path(name, c)) for c in self.classes}
+        return {c: self._mask(self.mask_path(name, c)) for c in self.classes}
+
+    def _mask(self, path: Path) -> np.ndarray:
+        """A mask of ours, or what a person put in its place: a label map as `choice` says."""
+        try:
+            return masks.read_mask(path)
+        except masks.Unclear:
+            if not self.choice.given:
+                raise
+            return masks.read_mask(path, choice=self.choice)
 
     def _regions(self, names: Sequence[str]) -> Iterator[ImageMasks]:
         for name in names:

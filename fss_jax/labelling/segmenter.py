@@ -301,8 +301,9 @@ class Segmenter:
             )
         rows, shown = [], []
         for i, (image, mask) in enumerate(zip(images, masks, strict=True), 1):
-            rgb, label = pictures.read_image(image), pictures.read_annotation(mask)
             what = mask if isinstance(mask, str | Path) else f"mask {i} of class {name!r}"
+            rgb = pictures.read_image(image)
+            label = pictures.read_annotation(mask, name=str(what))
             if label.shape != rgb.shape[:2]:
                 raise ValueError(
                     f"{what} is {label.shape[1]} x {label.shape[0]}, its image {rgb.shape[1]} x "

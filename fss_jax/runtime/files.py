@@ -66,14 +66,15 @@ def atomic(path: Path) -> Iterator[Path]:
         put(temporary, path)
 
 
-def write_json(path: Path, value: dict) -> None:
+def write_json(path: Path, value: dict | list, indent: int | None = 1) -> None:
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n")
+        temporary.write_text(json.dumps(value, indent=indent) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
     with atomic(path) as temporary:
-        temporary.write_text(text)
+        # Names of files may hold bytes that are no text: they are written as \\udcff and the like.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def abandon() -> None:

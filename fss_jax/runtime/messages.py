@@ -60,6 +60,10 @@ def show_only_our_messages() -> None:
     import absl.logging
 
     absl.logging.set_verbosity(absl.logging.ERROR)
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files may hold bytes that are no text.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     logging.getLogger("jax").setLevel(logging.WARNING)  # it tells of backends that are not there
     ours = logging.getLogger("fss_jax")
     ours.setLevel(logging.INFO)
@@ -71,9 +75,30 @@ def show_only_our_messages() -> None:
 
 def use_compilation_cache() -> None:
     """Compiled functions survive the process: a second start skips compiling."""
+    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or _writable_cache()
+    if not folder:
+        return
     import jax
 
-    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(home / "fss_jax" / "xla"))
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def cache_home() -> Path | None:
+    """$XDG_CACHE_HOME or ~/.cache; None where there is no home, as for any user id in a container."""
+    with contextlib.suppress(RuntimeError):
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return None
+
+
+def _writable_cache() -> str:
+    """The folder of compiled functions; '' where nothing can be kept."""
+    home = cache_home()
+    if home is None:
+        return ""
+    folder = home / "fss_jax" / "xla"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:  # a read-only home
+        return ""
+    return str(folder) if os.access(folder, os.W_OK) else ""

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
+from data_builders import text
 from fss_jax.data import bank as banks
 from fss_jax.data.records import Records, parse_records, records_sha256
 from fss_jax.reports import page as pages
@@ -67,7 +68,7 @@ def evaluate(
     config, chosen = run.config, run.protocol
     shots = shots or config.shots
     if records_file:
-        records = parse_records(Path(records_file).read_text(), run.data.items)
+        records = parse_records(text.read(Path(records_file)), run.data.items)
         shots = records.support.shape[1]
     else:
         run = run.with_images(shots + chosen.queries)

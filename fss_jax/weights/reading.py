@@ -69,12 +69,14 @@ def sniff(path: Path) -> str:
         raise FileNotFoundError(f"{path}: no such file")
     with path.open("rb") as file:
         head = file.read(16)
+    # A safetensors file begins with its header's length, whose lowest byte may look like a pickle's
+    # first; only if that many bytes are there, and JSON follows, it is one.
+    if head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= path.stat().st_size - 8:
+        return "safetensors"
     if head.startswith((b"PK\x03\x04", b"\x80")):
         return "torch"
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return "keras"
-    if head[8:9] == b"{":
-        return "safetensors"
     if head[:1] in (b"\x0a", b"\x12") or head[:2] == b"\xa2\x06":
         return "caffe"
     raise ValueError(

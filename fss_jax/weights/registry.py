@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from fss_jax.runtime import messages
+
 _TORCH = "https://download.pytorch.org/models/"
 _KERAS = "https://storage.googleapis.com/tensorflow/keras-applications/"
 
@@ -64,8 +66,14 @@ OFFICIAL = {
 
 
 def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/fss_jax/weights, usually ~/.cache/fss_jax/weights."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    """$XDG_CACHE_HOME/fss_jax/weights, usually ~/.cache/fss_jax/weights.
+
+    Raises:
+      ValueError: there is no home.
+    """
+    home = messages.cache_home()
+    if home is None:
+        raise ValueError("there is no home to keep downloads in; set XDG_CACHE_HOME to a folder")
     return home / "fss_jax" / "weights"
 
 

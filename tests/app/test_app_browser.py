@@ -20,7 +20,7 @@ pytest.importorskip("gradio")
 
 from data_builders.masks import read_mask  # noqa: E402
 from fss_jax import Segmenter  # noqa: E402
-from fss_jax.labelling import annotations  # noqa: E402
+from fss_jax.labelling import convert  # noqa: E402
 
 pytestmark = pytest.mark.app
 
@@ -170,9 +170,7 @@ def test_paint_predict_correct_predict_again_and_export(server, toy_workdir, tmp
         browser.close()
     with zipfile.ZipFile(tmp_path / "labels.zip") as archive:
         archive.extractall(tmp_path / "labels")
-    from_coco = {
-        i.file_name: i for i in annotations.read_coco(tmp_path / "labels/annotations.json")
-    }
+    from_coco = {i.file_name: i for i in convert.read(tmp_path / "labels/annotations.json")[0]}
     for file in files:
         exported = read_mask(tmp_path / "labels" / "masks" / file.name)
         np.testing.assert_array_equal(exported, read_mask(folder / "labels" / "masks" / file.name))

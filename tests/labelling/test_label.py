@@ -11,8 +11,10 @@ from PIL import Image
 
 from data_builders.masks import read_mask
 from fss_jax import cli
-from fss_jax.labelling import annotations, job, labels, supports, tiles
+from fss_jax.labelling import convert, job, labels, supports, tiles
 from fss_jax.labelling.annotations import ImageMasks
+from fss_jax.labelling.formats import coco as coco_files
+from fss_jax.labelling.formats import labelme
 from fss_jax.labelling.manifest import Manifest
 
 
@@ -71,7 +73,7 @@ def test_every_output_is_there_and_consistent(toy_workdir, place):
     assert [row["image"] for row in rows][0] == "broken.jpg" and rows[0]["note"]
     confidence = [float(row["confidence"]) for row in rows[1:]]
     assert confidence == sorted(confidence)
-    by_name = {i.file_name: i for i in annotations.read_coco(out / "annotations.json")}
+    by_name = {i.file_name: i for i in convert.read(out / "annotations.json")[0]}
     assert set(by_name) == {"0.png", "1.png", "2.png", "deep/0.jpg"}
     for row in rows[1:]:
         name = row["image"]
@@ -81,7 +83,7 @@ def test_every_output_is_there_and_consistent(toy_workdir, place):
         assert int(row["area"]) == (mask > 0).sum() > 0
         empty = np.zeros(mask.shape, bool)
         np.testing.assert_array_equal(by_name[name].masks.get("square", empty), mask > 0)
-        drawn = annotations.read_labelme((out / "labelme" / name).with_suffix(".json"))
+        drawn = convert.read((out / "labelme" / name).with_suffix(".json"))[0][0]
         np.testing.assert_array_equal(drawn.masks.get("square", empty), mask > 0)
         assert (out / "labelme" / name).parent.joinpath(drawn.file_name).resolve().is_file()
 
@@ -227,8 +229,8 @@ def test_all_layouts_of_supports_say_the_same(place):
         for folder in (tool, coco):
             Image.fromarray(image).save(folder / f"{i}.png")
         entries.append(ImageMasks(f"{i}.png", *mask.shape, {"square": mask}))
-        annotations.write_labelme(tool / f"{i}.json", entries[-1])
-    annotations.write_coco(coco / "all.json", entries)
+        labelme.write_one(tool / f"{i}.json", entries[-1])
+    coco_files.write_one(coco / "all.json", entries)
     Image.fromarray(expected[0][0]).save(beside / "unlabelled.jpg")
     for place_ in (beside, beside.parent, tool, coco, coco / "all.json"):
         found = flat(supports.read(place_))["square"]

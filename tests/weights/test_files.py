@@ -224,6 +224,19 @@ def test_safetensors_with_bfloat16(tmp_path):
     refused(read_safetensors, path)
 
 
+@pytest.mark.parametrize("low", [0x80, 0x0A, 0x12, 0x50])
+def test_safetensors_whose_length_looks_like_another_signature(tmp_path, low):
+    """The first byte is the length's lowest: 0x80 begins pickles, 0x0a and 0x12 protobufs."""
+    length = 0x200 + low
+    header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(length)
+    path = tmp_path / "x.bin"
+    path.write_bytes(length.to_bytes(8, "little") + header + np.float32(7).tobytes())
+    assert sniff(path) == "safetensors"
+    np.testing.assert_array_equal(read_safetensors(path)["a"], np.float32([7]))
+    path.write_bytes(path.read_bytes()[:300])  # the header is not there: whatever it is, not this
+    assert low not in (0x80,) or sniff(path) == "torch"
+
+
 def test_other_files_are_told_apart(tmp_path):
     (tmp_path / "x.pth").write_bytes(b"<html>not found</html>")
     refused(sniff, tmp_path / "x.pth", "<html>")

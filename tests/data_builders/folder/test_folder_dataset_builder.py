@@ -219,3 +219,22 @@ def test_real_folder(tmp_path, shared):
     for image_id, example in found.items():
         assert class_of(builder, example) == image_id.split("/")[0]
         assert 0.01 < decoded(example["label"]).mean() < 0.5
+
+
+def test_label_maps_are_refused_until_it_is_said_what_is_meant(tmp_path):
+    folder = make_classes(tmp_path / "in", "ab")
+    ids = MASK.astype(np.uint8)
+    ids[5:10, 10:50] = 2
+    save(folder / "b/1.png", ids)
+    with pytest.raises(ValueError, match=r"b/1.png is a label map .*--option mask_values=1,2 "):
+        prepare(folder, tmp_path / "stop")
+    found = examples(prepare(folder, tmp_path / "all", mask_values="1,2,255"))
+    np.testing.assert_array_equal(decoded(found["b/1"]["label"]), MASK)
+    # One class, two ids in two files.
+    save(folder / "b/1.png", MASK.astype(np.uint8))
+    save(folder / "b/2.jpg", RGB)
+    save(folder / "b/2.png", MASK.astype(np.uint8) * 2)
+    with pytest.raises(ValueError, match=r"b/2.png marks the value 2, .*b/1.png the value 1"):
+        prepare(folder, tmp_path / "stop2")
+    found = examples(prepare(folder, tmp_path / "one", mask_values="2", skip_broken=True))
+    assert list(found) == ["b/2"]
