@@ -11,7 +11,7 @@ SPEED ?= docs/results
 # Toy runs let XLA compile fast, not well.
 FAST = --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 
-.PHONY: install quickstart test slow parity app-test lint docs toy speed format clean
+.PHONY: install quickstart test slow parity app-test lint docs toy speed chaos format clean
 
 install: $(VENV)/installed
 
@@ -85,6 +85,12 @@ speed: install
 		$(BIN)/python -m benchmarks.profile --config fss_jax/configs/$$name.py \
 			--out $(SPEED)/speed_profile_$$(echo $$name | tr / _); done
 	$(BIN)/python -m benchmarks.against_scikit_learn --out $(SPEED)/speed_against_scikit_learn.json
+
+# Kills, fuzzing, full disks, many images and visitors, once per release: hours. The figures go to
+# docs/reliability.md. The disks need root (a tmpfs is mounted), the page needs gradio.
+chaos: install
+	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[app]'
+	$(BIN)/python -m benchmarks.chaos --kills 100 --cases 1000000 --images 10000 --requests 50
 
 test: install
 	$(BIN)/python -m pytest -n 2 -m "not slow"

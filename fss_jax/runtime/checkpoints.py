@@ -342,6 +342,11 @@ def load_meta(folder: Path) -> tuple[ConfigDict, dict]:
     return config, {name: value for name, value in meta.items() if name != _MIOU}
 
 
+def saved_digests(folder: Path) -> dict[str, list]:
+    """What `digests.describe` said of a checkpoint's arrays; empty for one from before there were any."""
+    return _read_meta(folder)[2] or {}
+
+
 def load_variables(folder: Path) -> dict[str, Any]:
     """A checkpoint's parameters and other collections as numpy, without the optimizer state.
 

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from data_builders import interrupts
+
 ENDING = ".writing"
 _OWNER = re.compile(r"\.([\w-]+)\.(\d+)\.\w+\.writing$", re.ASCII)
 _pending: set[Path] = set()  # of this process
@@ -82,6 +84,9 @@ def abandon() -> None:
     for temporary in list(_pending):
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+interrupts.at_end.append(abandon)
 
 
 def clean(folder: Path) -> list[Path]:

@@ -1,0 +1,81 @@
+"""Kills, damage, full disks and crowds, as docs/reliability.md promises to stand: `make chaos`.
+
+  python -m benchmarks.chaos [--kills 100 --cases 1000000 --images 10000 --requests 50]
+
+Hours at full size. The figures go to --out, from there into the table of docs/reliability.md.
+Exit code 1 if something did not hold.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.chaos import disks, fuzz, kills, page, report
+from benchmarks.chaos.place import ROOT, Place
+
+PARTS = ("training", "labelling", "memory", "disks", "fuzz", "page")
+
+
+def main() -> None:
+    flags = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    flags.add_argument("--kills", type=int, default=100, help="of a training, and of a labelling")
+    flags.add_argument(
+        "--cases", type=int, default=1_000_000, help="mutated files over all readers"
+    )
+    flags.add_argument("--images", type=int, default=10_000, help="labelled with flat memory")
+    flags.add_argument("--requests", type=int, default=50, help="of the page, at a time")
+    flags.add_argument("--parts", default=",".join(PARTS), help="which of them")
+    flags.add_argument("--seed", type=int, default=0)
+    flags.add_argument("--out", type=Path, default=ROOT / "docs/results/chaos.json")
+    flags.add_argument("--page", type=Path, default=ROOT / "docs/reliability.md")
+    given = flags.parse_args()
+    parts = given.parts.split(",")
+    if set(parts) - set(PARTS):
+        flags.error(f"--parts are some of {','.join(PARTS)}")
+    began = time.monotonic()
+    found = {}
+    with tempfile.TemporaryDirectory(prefix="chaos_", ignore_cleanup_errors=True) as folder:
+        place = Place(Path(folder), images=20)
+        run = {
+            "training": lambda: kills.training(place, given.kills, given.seed),
+            "labelling": lambda: kills.labelling(place, given.kills, given.seed),
+            "memory": lambda: kills.flat_memory(place, given.images, given.seed),
+            "disks": lambda: disks.run(place),
+            "fuzz": lambda: fuzz.run(place, given.cases, given.seed),
+            "page": lambda: page.run(place, given.requests),
+        }
+        for name in parts:
+            found[name] = run[name]()
+            print(json.dumps({name: found[name]}), flush=True)
+    about = {
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
+        "seconds": round(time.monotonic() - began),
+        "commit": _commit(),
+        "command": shlex.join(["python", "-m", "benchmarks.chaos", *sys.argv[1:]]),
+    }
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    given.out.write_text(json.dumps({"about": about, "parts": found}, indent=1) + "\n")
+    if given.page.is_file():
+        report.write(given.page, given.out)
+    sys.exit(any(part.get("ok") is False for part in found.values()))
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+if __name__ == "__main__":
+    main()
