@@ -45,18 +45,24 @@ def install() -> None:
     os.set_blocking(writer, False)
     for number in _codes:
         signal.signal(number, _raise)
+    os.register_at_fork(after_in_child=_of_the_parent_alone)
     # Written to by the system's handler, so at once.
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(reader,), daemon=True, name="interrupts").start()
+
+
+def _of_the_parent_alone() -> None:
+    """A forked child ends as it always did, and does not wake the parent's thread."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def installed() -> bool:
     return signal.getsignal(signal.SIGINT) is _raise
 
 
-def _told(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
-) -> None:
+def _told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Where nothing catches it yet, as in the imports at the top of a script."""
     if isinstance(error, Stopped):
         print(f"error: {error}", file=sys.stderr, flush=True)

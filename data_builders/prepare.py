@@ -22,8 +22,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-import tensorflow_datasets as tfds
-from absl import logging
+from data_builders import interrupts
+
+if __name__ == "__main__":  # the next import takes seconds: a signal in them ends in a line, too
+    interrupts.install()
+
+import tensorflow_datasets as tfds  # noqa: E402
+from absl import logging  # noqa: E402
 
 REPORT = "prepare_report.txt"
 FILE_FORMAT = "array_record"  # the only one that TFDS reads at random without TensorFlow
@@ -222,7 +227,8 @@ def run(
       KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; nothing half-prepared is left.
     """
     logging.set_verbosity(logging.ERROR)  # TFDS warns of every changed config
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that TFDS removes its folder
+    if not interrupts.installed():  # called from a program: so that TFDS removes its folder
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         pairs = [option.partition("=") for option in options]
         for key, separator, _ in pairs:
@@ -232,8 +238,9 @@ def run(
         configs = config_names(name) if config == "all" else [config]
         for each in configs or [None]:
             prepare(name, each, data_dir, manual_dir, changes)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("stopped; nothing half-prepared was left") from None
+    except KeyboardInterrupt as stopped:
+        stopped.args = ("stopped; nothing half-prepared was left",)
+        raise
     except ValueError as error:
         raise ValueError(_message(error)) from error
     except (OSError, tfds.download.DownloadError) as error:
@@ -291,7 +298,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         run(parsed.name, parsed.config, parsed.data_dir, parsed.manual_dir, parsed.option)
     except KeyboardInterrupt as stopped:
-        _fail(stopped, 130)
+        _fail(stopped, getattr(stopped, "code", 130))
     except (ValueError, OSError) as error:
         _fail(error)
 

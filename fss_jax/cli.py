@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 
+from data_builders import interrupts
 from fss_jax import commands
 from fss_jax.runtime import messages
 from fss_jax.runtime.arguments import Parser, add, nearest
@@ -112,6 +113,8 @@ def main(words: Sequence[str] | None = None, prog: str = "") -> None:
     Args:
       prog: how the command is called in its messages, if not `fss COMMAND`.
     """
+    if words is None or prog:  # a process of its own
+        interrupts.install()
     words = list(sys.argv[1:] if words is None else words)
     with messages.boundary(traceback="--traceback" in words):
         if not words or words[0] in ("-h", "--help", "help"):

@@ -63,7 +63,7 @@ def readers(folder: Path, place) -> dict[str, tuple[Callable, list[Path], float]
         "caffe": (caffe_files.read_caffe, [folder / "x.caffemodel"], 1.0),
         "images": (pictures.read_image, rasters, 1.0),
         "masks": (pictures.read_mask, [folder / "mask.png", folder / "palette.png"], 1.0),
-        "coco": (annotations.read_coco, [folder / "coco.json"], 1.0),
+        "coco": (lambda path: list(annotations.read_coco(path)), [folder / "coco.json"], 1.0),
         "labelme": (annotations.read_labelme, [folder / "labelme.json"], 1.0),
         "manifest": (manifest, log, 0.3),
         "hdf5": (keras_files.read_keras, [folder / "x.h5"], 0.002),

@@ -26,5 +26,6 @@ def run(given: argparse.Namespace) -> None:
     try:
         for line in corrections.refine(*job.open_job(given)):
             print(line)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(label.STOPPED) from None
+    except KeyboardInterrupt as stopped:
+        stopped.args = (label.STOPPED,)
+        raise

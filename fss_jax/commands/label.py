@@ -77,8 +77,9 @@ def run(given: argparse.Namespace) -> None:
         segmenter, labels, shown = job.open_job(given)
         segmenter.set_support(shown)
         broken = job.label(segmenter, labels, overwrite=given.overwrite)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(STOPPED) from None
+    except KeyboardInterrupt as stopped:
+        stopped.args = (STOPPED,)
+        raise
     counts = ", ".join(f"{name} ({len(images)} shown)" for name, (images, _) in shown.items())
     print(f"{len(labels.names) - len(broken)} images labelled with {counts}: see {labels.out}")
     if broken:

@@ -5,12 +5,14 @@
   fss train --config oslsm/release --workdir runs/fold0 --dry_run
   fss train --config relation/fs_coco_finetune --workdir runs/fs_coco --init workdir:runs/fss1000
 
-A second start in the same workdir resumes from its last checkpoint; Ctrl-C and SIGTERM save first.
+A second start in the same workdir resumes from its last checkpoint; SIGTERM saves first, and ends with exit code 75: try again.
 `fss models` lists the configs; python train.py is the same command.
 """
 
 import argparse
+import sys
 
+from data_builders import interrupts
 from fss_jax.runtime import arguments, config_flags, messages
 
 GROUP = "research"
@@ -44,10 +46,11 @@ def run(given: argparse.Namespace) -> None:
         if given.init:
             raise ValueError("--init and --init_from both name weights; leave one of them out")
         given.init = f"workdir:{given.init_from}"
+    interrupts.on_sigterm(interrupts.TRY_AGAIN, "stopped; the same command starts again")
     config = config_flags.read(given)
 
     from fss_jax.reports import page as pages
-    from fss_jax.runtime import devices
+    from fss_jax.runtime import checkpoints, devices
     from fss_jax.training import base_network, dry_run, loop
     from fss_jax.training.scale import scale
 
@@ -64,3 +67,5 @@ def run(given: argparse.Namespace) -> None:
         print(pages.text(base_network.page(result), result))
     else:
         loop.train(config, given.workdir, given.devices, learner)
+    if not given.dry_run and checkpoints.finished_steps(given.workdir)[-1] < config.steps:
+        sys.exit(interrupts.TRY_AGAIN)  # SIGTERM came, and it saved

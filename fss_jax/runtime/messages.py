@@ -25,7 +25,7 @@ def boundary(traceback: bool = False) -> Iterator[None]:
     """Ends the process with one line and exit code 2 for what a user can cause.
 
     That is ValueError and OSError: a bad setting, a missing file, a full disk. Ctrl-C is one line and
-    exit code 130. Anything else is a bug and keeps its traceback.
+    exit code 130, SIGTERM (`data_builders.interrupts`) has its own. Anything else is a bug and keeps its traceback.
 
     Args:
       traceback: show one for those, too; so does FSS_JAX_TRACEBACK=1 in the environment.
@@ -40,7 +40,7 @@ def boundary(traceback: bool = False) -> Iterator[None]:
     except KeyboardInterrupt as stopped:
         if traceback:
             raise
-        fail(str(stopped) or "stopped", INTERRUPTED)
+        fail(str(stopped) or "stopped", getattr(stopped, "code", INTERRUPTED))
     except (ValueError, OSError) as error:
         if traceback:
             raise

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import toy_pictures
+from PIL import Image
 
 from fss_jax.runtime import checkpoints
 from fss_jax.runtime.files import ENDING
@@ -56,7 +57,10 @@ MOMENTS = [
 def test_a_command_ends_in_one_line_and_leaves_nothing_half_written(
     toy_workdir, tmp_path, command, number, after
 ):
-    images = toy_pictures.write_images(tmp_path / "images", 200)
+    images = tmp_path / "images"
+    images.mkdir()
+    for seed in range(200):
+        Image.fromarray(toy_pictures.square(seed)[0]).save(images / f"{seed}.png")
     support = toy_pictures.write_support(tmp_path / "square")
     words = {
         "evaluate": ["evaluate.py", f"--workdir={toy_workdir}", "--episodes=100000"],

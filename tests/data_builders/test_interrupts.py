@@ -9,7 +9,6 @@ import time
 import pytest
 
 
-
 def started(code, *arguments):
     """A process, once it is ready."""
     process = subprocess.Popen(

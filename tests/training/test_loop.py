@@ -242,7 +242,7 @@ def test_killed_stopped_and_resumed_is_uninterrupted(toy_data, tmp_path):
         log.write('{"step": 3, "lo')  # as a kill in mid-write leaves it
 
     code, output = Process(toy_data, workdir).end(killed, signal.SIGTERM)
-    assert code == 0, output
+    assert code == 75, output
     stopped = checkpoints.finished_steps(workdir)[-1]
     assert stopped > killed
     assert f"resuming {workdir} at step {killed}" in output
