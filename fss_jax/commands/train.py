@@ -5,7 +5,8 @@
   fss train --config oslsm/release --workdir runs/fold0 --dry_run
   fss train --config relation/fs_coco_finetune --workdir runs/fs_coco --init workdir:runs/fss1000
 
-A second start in the same workdir resumes from its last checkpoint; SIGTERM saves first, and ends with exit code 75: try again.
+A second start in the same workdir resumes from its last checkpoint. SIGTERM saves first, and ends with
+exit code 75: try again.
 `fss models` lists the configs; python train.py is the same command.
 """
 
