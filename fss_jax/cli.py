@@ -116,6 +116,8 @@ def main(words: Sequence[str] | None = None, prog: str = "") -> None:
     if words is None or prog:  # a process of its own
         interrupts.install()
     words = list(sys.argv[1:] if words is None else words)
+    if words[:1] == ["train"]:  # before its imports: a scheduler may send it at any time
+        interrupts.on_sigterm(interrupts.TRY_AGAIN, "stopped; the same command starts again")
     with messages.boundary(traceback="--traceback" in words):
         if not words or words[0] in ("-h", "--help", "help"):
             print(page())

@@ -9,12 +9,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))  # the toy data, model and pictures of the tests
+FAST = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("XLA_FLAGS", FAST)  # before jax is imported: toys need not be fast
 
 TRAIN = [sys.executable, "train.py"]
 LABEL = [sys.executable, "-m", "fss_jax", "label"]
 APP = [sys.executable, "-m", "fss_jax", "app"]
-FAST = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 class Place:

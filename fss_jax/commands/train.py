@@ -47,7 +47,6 @@ def run(given: argparse.Namespace) -> None:
         if given.init:
             raise ValueError("--init and --init_from both name weights; leave one of them out")
         given.init = f"workdir:{given.init_from}"
-    interrupts.on_sigterm(interrupts.TRY_AGAIN, "stopped; the same command starts again")
     config = config_flags.read(given)
 
     from fss_jax.reports import page as pages
