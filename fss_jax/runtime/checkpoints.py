@@ -343,7 +343,7 @@ def load_meta(folder: Path) -> tuple[ConfigDict, dict]:
 
 
 def saved_digests(folder: Path) -> dict[str, list]:
-    """What `digests.describe` said of a checkpoint's arrays; empty for one from before there were any."""
+    """What `digests.describe` said of a checkpoint's arrays; empty for one without digests."""
     return _read_meta(folder)[2] or {}
 
 

@@ -25,7 +25,8 @@ def boundary(traceback: bool = False) -> Iterator[None]:
     """Ends the process with one line and exit code 2 for what a user can cause.
 
     That is ValueError and OSError: a bad setting, a missing file, a full disk. Ctrl-C is one line and
-    exit code 130, SIGTERM (`data_builders.interrupts`) has its own. Anything else is a bug and keeps its traceback.
+    exit code 130, SIGTERM (`data_builders.interrupts`) has its own. Anything else is a bug and keeps
+    its traceback.
 
     Args:
       traceback: show one for those, too; so does FSS_JAX_TRACEBACK=1 in the environment.
