@@ -63,11 +63,42 @@ SUPER_CATEGORIES = (
 )
 
 
+class Place(NamedTuple):
+    """Where a class stands in the hierarchy.
+
+    Attributes:
+      super_category: the first one, which counts wherever a class can count once.
+      group: the level between, such as 'song bird' of 'air animal'.
+      also: further super-categories that the class belongs to: an apple is food, too.
+    """
+
+    super_category: str
+    group: str
+    also: tuple[str, ...]
+
+
+@functools.cache
+def hierarchy() -> dict[str, Place]:
+    """The place of each of the 1000 class names, in our own map (README.md)."""
+    with Path(__file__).with_name("super_categories.csv").open(newline="") as file:
+        return {
+            row["class_name"]: Place(
+                row["super_category"], row["group"], tuple(filter(None, row["also"].split(";")))
+            )
+            for row in csv.DictReader(file)
+        }
+
+
 @functools.cache
 def super_categories() -> dict[str, str]:
-    """The super-category of each of the 1000 class names, in our own map (README.md)."""
-    with Path(__file__).with_name("super_categories.csv").open(newline="") as file:
-        return {row["class_name"]: row["super_category"] for row in csv.DictReader(file)}
+    """The first super-category of each of the 1000 class names, in our own map (README.md)."""
+    return {name: place.super_category for name, place in hierarchy().items()}
+
+
+@functools.cache
+def groups() -> tuple[str, ...]:
+    """The names of the level between, as 'SUPER-CATEGORY / GROUP', sorted."""
+    return tuple(sorted({f"{p.super_category} / {p.group}" for p in hierarchy().values()}))
 
 
 def published(split: str) -> list[str]:

@@ -58,7 +58,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.1.0")
     RELEASE_NOTES = {
         "1.0.0": "First version.",
-        "1.1.0": "peregine_falcon/8 is kept by default, so that every class has its ten images.",
+        "1.1.0": "peregine_falcon/8 is kept by default, so that every class has its ten images; groups "
+        "and further super-categories.",
     }
     BUILDER_CONFIGS = [
         Config(name="standard", description="The official test classes, HSNet's train and val."),
@@ -83,9 +84,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = dict(segmentation.features(sorted(class_lists.super_categories())).items())
-        features["super_category"] = tfds.features.ClassLabel(
-            names=list(class_lists.SUPER_CATEGORIES)
-        )
+        categories = tfds.features.ClassLabel(names=list(class_lists.SUPER_CATEGORIES))
+        features["super_category"] = categories
+        features["further_super_categories"] = tfds.features.Sequence(categories)
+        features["group"] = tfds.features.ClassLabel(names=list(class_lists.groups()))
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict(features),
             homepage="https://github.com/HKUSTCV/FSS-1000",
@@ -235,9 +237,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, files, members) -> Iterator[tuple[str, dict]]:
         class_ids = {name: i for i, name in enumerate(sorted(class_lists.super_categories()), 1)}
-        category = class_lists.super_categories()
         for name, numbers in members.items():
-            self.soft_masks = 0
+            self.soft_masks, place = 0, class_lists.hierarchy()[name]
             for number, pair in sorted(numbers.items()):
                 if len(pair) < 2:
                     continue
@@ -262,7 +263,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                         "label": segmentation.png(label),
                         "image_id": image_id,
                         "objects": segmentation.objects(label, {1: class_ids[name]}),
-                        "super_category": category[name],
+                        "super_category": place.super_category,
+                        "further_super_categories": list(place.also),
+                        "group": f"{place.super_category} / {place.group}",
                     },
                 )
             if self.soft_masks:

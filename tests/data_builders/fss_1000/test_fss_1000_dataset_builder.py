@@ -120,6 +120,10 @@ def test_every_layout_gives_the_same_examples(tmp_path, root):
         assert found["value"] == [1] and found["area"] == [true_mask().sum()]
     assert SUPER_CATEGORIES[train[0]["super_category"]] == "tool"
     assert SUPER_CATEGORIES[train[-1]["super_category"]] == "land animal"
+    (further,) = train[0]["further_super_categories"]
+    assert SUPER_CATEGORIES[further] == "daily object"  # an abacus
+    assert class_lists.groups()[train[-1]["group"]] == "land animal / hoofed animal"  # a zebra
+    assert not len(train[-1]["further_super_categories"])
     assert odd(builder) == []
 
 
@@ -331,6 +335,10 @@ def test_random_splits_keep_the_test_classes_or_are_balanced(tmp_path):
 def test_every_class_has_one_of_the_twelve_super_categories():
     table = super_categories()
     assert len(table) == 1000 and set(table.values()) == set(SUPER_CATEGORIES)
+    for name, place in class_lists.hierarchy().items():
+        assert set(place.also) <= set(SUPER_CATEGORIES) - {place.super_category}, name
+    assert class_lists.hierarchy()["apple"] == ("fruit & plant", "fruit", ("food",))
+    assert "air animal / song bird" in class_lists.groups() and len(class_lists.groups()) == 95
     lines = Path(class_lists.__file__).with_name("super_categories.csv").read_text().splitlines()
     assert len(lines) == 1001 and lines[1:] == sorted(lines[1:])
 
