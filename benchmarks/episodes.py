@@ -192,7 +192,7 @@ def rows(rates: dict[str, float]) -> Iterator[dict]:
             for shots in map(int, SHOTS.value):
                 sizes = {"width": WIDTH.value, "size": SIZE.value, "remat": REMAT.value}
                 loaded = cases.Loaded(cases.get_config(name, shots=shots, dtype=dtype, **sizes))
-                untrained = loaded.config.method in methods.UNTRAINED
+                untrained = not methods.get(loaded.config.method).trained
                 for mode in (m for m in MODES.value if not (untrained and m == "train")):
                     for batch in map(int, BATCHES.value):
                         known = {"case": name, "mode": mode, "shots": shots, "batch": batch}

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from benchmarks import command, machine, tables
 from benchmarks.timing import in_turn
-from fss_jax.methods.layers import core
-from fss_jax.methods.layers.fully_connected import Window
+from fss_jax.methods import layers
+from fss_jax.methods.layers import Window
 from fss_jax.runtime import messages
 
 REPEATS = flags.DEFINE_integer("repeats", 10, "timed calls")
@@ -62,7 +62,7 @@ def _plain_conv(x: jax.Array, kernel: jax.Array, padding: int = 0) -> jax.Array:
 def conv(side: int, inputs: int, outputs: int, size: int = 3) -> Calls:
     """A convolution with its bias left out, as layers.Conv runs it."""
     x, kernel = _array(1, side, side, inputs), _array(size, size, inputs, outputs)
-    module = core.Conv(outputs, size, use_bias=False)
+    module = layers.Conv(outputs, size, use_bias=False)
     return {
         "ours": _jax(lambda x, k: module.apply({"params": {"kernel": k}}, x), x, kernel),
         "plain XLA": _jax(lambda x, k: _plain_conv(x, k, size // 2), x, kernel),
@@ -83,7 +83,7 @@ def fc6(side: int) -> Calls:
     }
 
 
-def gradients(module: core.Conv | Window, side: int, inputs: int, padding: int = 0) -> Calls:
+def gradients(module: layers.Conv | Window, side: int, inputs: int, padding: int = 0) -> Calls:
     """Both gradients of a convolution without stride: of its input and of its kernel."""
     size = module.size if isinstance(module, Window) else module.kernel
     x, kernel = _array(1, side, side, inputs), _array(size, size, inputs, module.features)
@@ -112,7 +112,7 @@ def gradients(module: core.Conv | Window, side: int, inputs: int, padding: int =
 
 
 def _products(x: jax.Array, out: int) -> jax.Array:
-    weights = core.interpolation(x.shape[1], out, align_corners=True)
+    weights = layers.interpolation(x.shape[1], out, align_corners=True)
     weights = jnp.asarray(weights, x.dtype)
     return jnp.einsum("nhwc,oh,pw->nopc", x, weights, weights)
 
@@ -122,7 +122,7 @@ def resize(gradient: bool) -> Calls:
     x = _array(1, 112, 112, 64)
 
     def ours(x):
-        return core.resize_bilinear(x, (224, 224), align_corners=True)
+        return layers.resize(x, (224, 224), align_corners=True)
 
     def plain(x):
         return _products(x, 224)
@@ -148,7 +148,7 @@ def pool() -> Calls:
 
     return {
         name: _jax(jax.grad(lambda x, fn=fn: jnp.square(fn(x)).sum()), x)
-        for name, fn in (("ours", lambda x: core.max_pool(x, 2, 2)), ("plain XLA", plain))
+        for name, fn in (("ours", lambda x: layers.max_pool(x, 2, 2)), ("plain XLA", plain))
     }
 
 
@@ -157,7 +157,7 @@ def tuning(side: int, inputs: int, outputs: int, steps: int = 10) -> Calls:
     x, start = _array(1, side, side, inputs), 0.01 * _array(3, 3, inputs, outputs)
 
     def tuned(as_product):
-        module = core.Conv(outputs, 3, use_bias=False, as_product=as_product)
+        module = layers.Conv(outputs, 3, use_bias=False, as_product=as_product)
 
         def run(x, kernel):
             def loss(kernel):
@@ -184,10 +184,10 @@ LAYERS: dict[str, Callable[[], Calls]] = {
     "3x3, 1024 to 512, 7 px": lambda: conv(7, 1024, 512),
     "1x1, 4096 to 4096, 12 px (fc7)": lambda: conv(12, 4096, 4096, 1),
     "7x7, 512 to 4096, 12 px (fc6)": lambda: fc6(12),
-    "3x3, 64 to 64, 224 px: gradients": lambda: gradients(core.Conv(64), 224, 64, 1),
-    "3x3, 128 to 128, 112 px: gradients": lambda: gradients(core.Conv(128), 112, 128, 1),
-    "3x3, 256 to 256, 56 px: gradients": lambda: gradients(core.Conv(256), 56, 256, 1),
-    "3x3, 512 to 512, 14 px: gradients": lambda: gradients(core.Conv(512), 14, 512, 1),
+    "3x3, 64 to 64, 224 px: gradients": lambda: gradients(layers.Conv(64), 224, 64, 1),
+    "3x3, 128 to 128, 112 px: gradients": lambda: gradients(layers.Conv(128), 112, 128, 1),
+    "3x3, 256 to 256, 56 px: gradients": lambda: gradients(layers.Conv(256), 56, 256, 1),
+    "3x3, 512 to 512, 14 px: gradients": lambda: gradients(layers.Conv(512), 14, 512, 1),
     "7x7, 512 to 4096, 12 px (fc6): gradients": lambda: gradients(Window(4096, size=7), 12, 512),
     "bilinear, 112 to 224 px": lambda: resize(gradient=False),
     "bilinear, gradient": lambda: resize(gradient=True),

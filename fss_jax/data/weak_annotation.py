@@ -1,7 +1,7 @@
 """Weak annotation made from a dense mask: clicks, scribbles, a box (Guided Networks, PANet 4.4).
 
 A mask is 1 on the object and 0 elsewhere. Clicks and scribbles leave the other pixels undecided: -1,
-which `models.masked_pooling` and the methods built on it (guided, panet) leave out.
+which methods leave out that say so (`takes_undecided`).
 """
 
 import jax

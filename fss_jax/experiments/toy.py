@@ -7,31 +7,13 @@ from typing import Any
 import jax
 
 from data_builders.prepare import prepare as prepare_dataset
-from fss_jax import configs
+from fss_jax import configs, methods
 from fss_jax.experiments.runner import Experiment, Scoring, Training
+from fss_jax.methods import backbones
 
 CLASSES = 12
 DATASET = f"fss_glyphs/tiny-classes-{CLASSES}"
-SIDE = 64  # pixels; the relation network's encoder halves it five times
-DENSE = {"width": 1 / 32, "hidden": 256}
-# Of VGG-16, for all but the relation network: compiling its 13 convolutions takes most of the time.
-SHALLOW = {"blocks": ((1, 64), (1, 128), (1, 256)), "geometry": "dilated8", "fc6_size": 1}
-SHALLOW_METHODS = ("base", "finetune", "logistic", "nearest", "oslsm", "siamese")
-MODEL = {
-    "base": DENSE,
-    "canet": {"width": 1 / 32, "iterations": 1},
-    "cosegment": {"words": 8, "rounds": 1, "exchanges": 1},
-    "finetune": {**DENSE, "steps": 2},
-    "guided": DENSE,
-    "logistic": {**DENSE, "iterations": 3},
-    "nearest": DENSE,
-    "oslsm": DENSE,
-    "panet": {"width": 1 / 32},
-    "relation": {"width": 1 / 32},
-    "siamese": DENSE,
-}
-# A minute to compile: one loss, so that the compilation is found in the cache the second time.
-DEEP = ("resnet101", "inception_v3")
+SIDE = 64  # pixels; encoders halve it up to five times
 SETTINGS = {
     "dataset": DATASET,
     "canvas": SIDE,
@@ -96,14 +78,14 @@ def changes(config: str, wanted: Mapping[str, Any], start: bool = False) -> dict
     if start:
         made = {k: v for k, v in made.items() if k not in ("init", "init_skip")}
     method = wanted.get("method", full.method)
-    model = MODEL[method]
-    if method in SHALLOW_METHODS and full.model.get("backbone", "vgg16") == "vgg16":
-        model = model | SHALLOW
-    made |= {f"model.{key}": value for key, value in model.items()}
-    if full.method == "base":
+    made |= {
+        f"model.{key}": v for key, v in methods.toy_fields(method, full.model.to_dict()).items()
+    }
+    if not methods.get(method).few_shot:
         made["val_split"] = "train"  # validation classes are others
-    if full.model.get("backbone", "vgg16") in DEEP:
-        made["loss"] = "mean"
+    backbone = full.model.get("backbone", "")
+    if backbone and backbones.get(backbone).compiles_slowly:
+        made["loss"] = "mean"  # one loss, so that the compilation is found in the cache later
     return made
 
 

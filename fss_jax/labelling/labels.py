@@ -17,7 +17,7 @@ from fss_jax.labelling import manifest as manifests
 from fss_jax.labelling.annotations import ImageMasks
 from fss_jax.labelling.formats import coco, labelme
 from fss_jax.labelling.manifest import Manifest
-from fss_jax.labelling.segmenter import Prediction
+from fss_jax.labelling.prediction import Prediction
 from fss_jax.reports import drawing
 from fss_jax.runtime import files
 

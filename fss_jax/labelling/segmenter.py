@@ -19,9 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
+from ml_collections import ConfigDict
 from PIL import Image
 
-from fss_jax import methods
+from fss_jax import methods, weights
 from fss_jax.data import bank as banks
 from fss_jax.data import weak_annotation
 from fss_jax.data.bank import Bank
@@ -29,72 +30,12 @@ from fss_jax.data.imaging import VOID
 from fss_jax.data.view import View
 from fss_jax.labelling import pictures, tiles
 from fss_jax.labelling.pictures import Source
+from fss_jax.labelling.prediction import ONLY, Prediction
 from fss_jax.runtime import checkpoints
 from fss_jax.scoring import calibration, protocols
 from fss_jax.scoring.calibration import Calibration
 
-ONLY = "object"  # the name of a class that was given none
 TILE = 4096  # pixels
-
-
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """What was found in one image, at its original size, turned upright as its EXIF says.
-
-    Attributes:
-      masks: bool [H, W] of each class; classes may overlap.
-      probabilities: float32 [H, W] of each class, in 0..1, as the network puts it out.
-      supports: of each class, how many it was shown.
-      calibration: of the checkpoint, if there is one.
-    """
-
-    masks: dict[str, np.ndarray]
-    probabilities: dict[str, np.ndarray]
-    supports: dict[str, int] = dataclasses.field(default_factory=dict)
-    calibration: Calibration | None = None
-
-    @property
-    def mask(self) -> np.ndarray:
-        """The mask of the only class; ValueError with several."""
-        return self.masks[self._only()]
-
-    @property
-    def probability(self) -> np.ndarray:
-        """The probability of the only class; ValueError with several."""
-        return self.probabilities[self._only()]
-
-    @property
-    def label(self) -> np.ndarray:
-        """uint8 [H, W]: 0 background, i for the i-th class; the most probable one where they overlap."""
-        best = np.zeros(next(iter(self.masks.values())).shape, np.float32)
-        label = np.zeros(best.shape, np.uint8)
-        for i, (name, mask) in enumerate(self.masks.items(), 1):
-            probability = self.probabilities[name]
-            wins = mask & (probability > best)
-            label[wins], best[wins] = i, probability[wins]
-        return label
-
-    def confidence(self, name: str = ONLY) -> float:
-        """The IoU that a class's mask would have if its probabilities were true; 0 without a mask.
-
-        They are not: networks are surer of themselves than right. The order of images is what counts.
-        """
-        return calibration.confidence(self.masks[name], self.probabilities[name])
-
-    def expected_iou(self, name: str = ONLY) -> float | None:
-        """The IoU that masks of this confidence had on the checkpoint's validation classes.
-
-        None without a calibration (`fss calibrate`). On images of another kind than
-        those it is off: see docs/labelling.md.
-        """
-        if self.calibration is None:
-            return None
-        return self.calibration.expected_iou(self.confidence(name), self.supports[name])
-
-    def _only(self) -> str:
-        if len(self.masks) > 1:
-            raise ValueError(f"there are several classes: use masks[{next(iter(self.masks))!r}]")
-        return next(iter(self.masks))
 
 
 class Segmenter:
@@ -141,7 +82,7 @@ class Segmenter:
             bank = _bank(images, labels, sizes)
             episode = view.episode(bank, rows, rows[:, :1])
             masks = episode.support_mask
-            if methods.takes_undecided(model):
+            if model.takes_undecided:
                 void = bank.replace(item_value=jnp.full_like(bank.item_value, VOID))
                 hidden = unsure.episode(void, rows, rows[:, :1]).support_mask
                 masks = jnp.where(hidden > 0, weak_annotation.UNDECIDED, masks)
@@ -190,6 +131,35 @@ class Segmenter:
         )
 
     @classmethod
+    def from_config(
+        cls,
+        config: ConfigDict,
+        init: str = "",
+        *,
+        workdir: str | Path | None = None,
+        batch: int = 8,
+        tile: int = TILE,
+    ) -> "Segmenter":
+        """A method that needs no training, as `from_checkpoint` one that was trained.
+
+        Args:
+          config: as `train.py` takes it, for instance of co-segmentation or 1-NN; not changed.
+          init: weights in place of config.init's, such as 'workdir:runs/fcn'; see fss_jax.weights.
+          workdir: where `calibrate` kept what its confidence means.
+          batch, tile: as for the constructor.
+
+        Raises:
+          ValueError, FileNotFoundError: weights that are not there or do not fit, or none named for a
+            method that has some.
+        """
+        config = config.copy_and_resolve_references()
+        config.init = init or config.init
+        model, variables = weights.ready(config)
+        known = calibration.load(Path(workdir) / calibration.FILE, 0) if workdir else None
+        view = protocols.get(config.protocol).view(config)
+        return cls(model, variables, view, batch=batch, tile=tile, calibration=known)
+
+    @classmethod
     def shipped(cls, *, batch: int = 8, tile: int = TILE) -> "Segmenter":
         """The model that comes with the package, trained on rendered glyphs alone.
 
@@ -211,7 +181,7 @@ class Segmenter:
     @property
     def takes_undecided(self) -> bool:
         """Whether clicks and strokes are enough of a support's mask."""
-        return methods.takes_undecided(self._model)
+        return self._model.takes_undecided
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -315,7 +285,8 @@ class Segmenter:
             if share > 0.5 and not self.takes_undecided:
                 raise ValueError(
                     f"{what} leaves {share:.0%} undecided, and {type(self._model).__name__} needs whole "
-                    "masks: fill it, or use a method that takes clicks and scribbles (PANet, guided)"
+                    "masks: fill it, or use a method that takes clicks and scribbles: "
+                    + ", ".join(methods.taking_undecided())
                 )
             rows.append(self._lay(rgb, label))
             shown.append(what)

@@ -1,104 +1,127 @@
-"""Methods by name. Each has `condition(support) -> task` and `segment(task, query) -> logits`."""
+"""The methods: each file of this folder is one, found by its name, and ends with `METHOD = ItsClass`.
+
+    model = methods.build("oslsm", width=0.25)
+    task = model.apply(variables, support_image, support_mask, method="condition")
+    logits = model.apply(variables, task, query_image, method="segment")
+
+A file is imported only when its method is asked for, and what is special about a method it declares
+itself (fss_jax.methods.contract). So a new method is one file, and a config that names it. It need not
+lie in the package:
+
+    FSS_JAX_METHODS=my_methods fss train --config my_methods/configs/mean_color.py --workdir runs/mine
+
+takes my_methods/NAME.py for the method NAME, and my_methods/backbones/*.py for further backbones;
+several folders have `:` between them. Set it, too, where a checkpoint of such a method is
+used. A file with the name of one of the package's methods is not looked at.
+"""
 
 import dataclasses
-import difflib
-from collections.abc import Iterable, Mapping
+import importlib
+import os
+import pkgutil
+from collections.abc import Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from fss_jax.data import weak_annotation
-from fss_jax.methods.canet import CANet
-from fss_jax.methods.cosegment import CoSegmentation
-from fss_jax.methods.finetune import FineTuning
-from fss_jax.methods.guided import GuidedNetwork
-from fss_jax.methods.logistic import LinearClassifier
-from fss_jax.methods.nearest import NearestNeighbor
-from fss_jax.methods.oslsm import OSLSM
-from fss_jax.methods.panet import PANet
-from fss_jax.methods.relation import RelationNetwork
-from fss_jax.methods.siamese import Siamese
+from fss_jax.methods import backbones
+from fss_jax.methods.contract import Method
 from fss_jax.runtime.devices import AXIS
+from fss_jax.runtime.names import unknown
 
-METHODS: dict[str, type[nn.Module]] = {
-    "canet": CANet,
-    "cosegment": CoSegmentation,
-    "finetune": FineTuning,
-    "guided": GuidedNetwork,
-    "logistic": LinearClassifier,
-    "nearest": NearestNeighbor,
-    "oslsm": OSLSM,
-    "panet": PANet,
-    "relation": RelationNetwork,
-    "siamese": Siamese,
-}
+EARLIER = {"base": "fcn"}  # what checkpoints and configs of earlier versions call a method
 
-# Co-segmentation learns nothing; the others classify what fss_jax.training.base_network has learned.
-UNTRAINED = ("cosegment", "finetune", "logistic", "nearest")
-
-# These multiply or mix pixels with the mask itself; the others leave undecided pixels (-1) out.
-DENSE_ONLY = ("canet", "oslsm", "relation")
+__path__ += [folder for folder in os.environ.get("FSS_JAX_METHODS", "").split(os.pathsep) if folder]
 
 
-def takes_undecided(model: nn.Module) -> bool:
-    """Whether a method leaves undecided pixels of a support's mask (-1) out."""
-    return not isinstance(model, tuple(METHODS[name] for name in DENSE_ONLY))
+def names() -> list[str]:
+    """All methods, ascending; nothing is imported."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
+
+
+def get(name: str) -> type[Method]:
+    """The class of a method, which says what is special about it.
+
+    Raises:
+      ValueError: an unknown method; the message proposes the nearest name and lists all. A file that
+        names no class.
+    """
+    name = EARLIER.get(name, name)
+    if name not in names():
+        raise unknown("method", name, names())
+    module = importlib.import_module(f"{__name__}.{name}")
+    if not hasattr(module, "METHOD"):
+        raise ValueError(
+            f"{module.__file__} does not say which class the method is: add METHOD = ..."
+        )
+    return module.METHOD
+
+
+def taking_undecided() -> list[str]:
+    """The methods that leave undecided pixels of a support's mask (-1) out."""
+    few_shot = [name for name in names() if get(name).few_shot]
+    return [name for name in few_shot if get(name).takes_undecided]
 
 
 def check_annotation(method: str, annotation: str) -> None:
     """Raises ValueError if the method cannot be shown such annotation (of `weak.KINDS`)."""
     if annotation not in weak_annotation.KINDS:
-        raise _unknown("annotation", annotation, weak_annotation.KINDS)
-    if method in DENSE_ONLY and annotation in ("points", "scribble"):
-        able = ", ".join(sorted(set(METHODS) - set(DENSE_ONLY)))
+        raise unknown("annotation", annotation, weak_annotation.KINDS)
+    if annotation in ("points", "scribble") and not get(method).takes_undecided:
         raise ValueError(
             f"{method} knows dense masks only, and {annotation} leave pixels undecided; use "
-            f"--annotation mask or box, or a method of {able}"
+            f"--annotation mask or box, or a method of {', '.join(taking_undecided())}"
         )
 
 
-def _unknown(what: str, name: str, known: Iterable[str]) -> ValueError:
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return ValueError(f"unknown {what} {name!r}: {hint}choose one of {', '.join(known)}")
+def fields(kind: type[Method]) -> set[str]:
+    """Names of what a config's `model` may set."""
+    return {f.name for f in dataclasses.fields(kind)} - {"parent", "name"}
 
 
-def build(
-    method: str, /, known: Mapping[str, type[nn.Module]] = METHODS, **fields: Any
-) -> nn.Module:
-    """The method of this name; `fields` are the attributes of its class.
-
-    Args:
-      known: the classes to choose from.
+def build(method: str, /, **given: Any) -> Method:
+    """The method of this name; `given` are the fields of its class.
 
     Raises:
       ValueError: an unknown method or field; the message lists the known ones.
     """
-    if method not in known:
-        raise _unknown("method", method, known)
-    own = {f.name for f in dataclasses.fields(known[method])} - {"parent", "name"}
-    for name in fields:
+    kind = get(method)
+    own = fields(kind)
+    for name in given:
         if name not in own:
-            raise _unknown(f"field of method {method!r}", name, own)
-    return known[method](**{name: _frozen(value) for name, value in fields.items()})
+            raise unknown(f"field of method {method!r}", name, own)
+    return kind(**{name: _frozen(value) for name, value in given.items()})
 
 
-def build_from(config: ConfigDict, known: Mapping[str, type[nn.Module]] = METHODS) -> nn.Module:
+def build_from(config: ConfigDict) -> Method:
     """A config's method, computing in its dtype, with batch statistics shared by the devices.
 
     `config.remat`, which older checkpoints' configs lack, changes only the memory of training.
     """
-    fields = config.model.to_dict() | {"dtype": jnp.dtype(config.dtype), "axis_name": AXIS}
+    common = {"dtype": jnp.dtype(config.dtype), "axis_name": AXIS}
+    own = fields(get(config.method))
+    given = config.model.to_dict() | {name: common[name] for name in common if name in own}
     if config.get("remat", False):
-        fields["remat"] = True
-    return build(config.method, known, **fields)
+        given["remat"] = True
+    return build(config.method, **given)
 
 
-def init_variables(model: nn.Module, config: ConfigDict) -> dict[str, Any]:
+def toy_fields(method: str, model: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of fields with which a method is small enough for tests, on the backbone it stands on.
+
+    Args:
+      model: the fields of a config, of which only the backbone counts.
+    """
+    kind = get(method)
+    backbone = model.get("backbone", getattr(kind, "backbone", ""))
+    of_backbone = backbones.get(backbone).toy if backbone else {}
+    return {**kind.toy, **(of_backbone if set(of_backbone) <= fields(kind) else {})}
+
+
+def init_variables(model: Method, config: ConfigDict) -> dict[str, Any]:
     """Fresh variables; batch statistics are those of a model that has seen nothing."""
     side = config.query_size or config.canvas
     support = jnp.zeros((1, config.shots, config.support_size, config.support_size, 3))

@@ -24,22 +24,21 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fss_jax.data import imaging
-from fss_jax.methods.backbones.resnet import ResNet
-from fss_jax.methods.backbones.squeezenet import covering
-from fss_jax.methods.layers.core import Conv, max_pool, resize_bilinear, scaled
+from fss_jax.methods import backbones
+from fss_jax.methods.contract import Method
+from fss_jax.methods.layers import Conv, max_pool, resize, scaled
 
-MIDDLE = {"resnet50": ("layer2", "layer3"), "squeezenet1_0": ("fire8",)}  # CANet 4.1
 CHANNELS = 256  # CANet 4.1
 RATES = (6, 12, 18)  # of the ASPP, CANet 4.2
 _INIT = nn.initializers.normal(0.01)
 
 
-class CANet(nn.Module):
+class CANet(Method):
     """CANet; see the module's text.
 
     Attributes:
-      backbone: 'resnet50' as published, or 'squeezenet1_0', light enough for a CPU, of which fire8 is
-        the middle (stride 8).
+      backbone: 'resnet50' as published, or another that has a `middle`: 'squeezenet1_0' is light
+        enough for a CPU.
       width: channel multiplier of backbone and head.
       channels: of the head at width 1, 256 as published.
       frozen: whether the backbone gets no gradient, as published. False trains from scratch.
@@ -69,24 +68,17 @@ class CANet(nn.Module):
     dtype: Any = jnp.float32
     axis_name: str | None = None
 
-    def setup(self):
-        if self.backbone not in MIDDLE:
-            raise ValueError(f"backbone {self.backbone!r}: choose {' or '.join(MIDDLE)}")
-        if self.backbone == "squeezenet1_0":
-            self.encoder = covering(self.width, self.dtype, fires=8)
-        else:
-            self.encoder = ResNet(
-                50,
-                width=self.width,
-                stages=3,
-                strides=(1, 2, 1),
-                dilations=(1, 1, 2),
-                stride_first=True,  # though its weights, torchvision's, have it in the 3x3
-                batch_norm=self.batch_norm,
-                axis_name=self.axis_name,
-                dtype=self.dtype,
-            )
+    toy = {"width": 1 / 32, "iterations": 1}
 
+    def setup(self):
+        backbone = backbones.get(self.backbone, "middle")
+        self.maps = backbone.middle_maps
+        self.encoder = backbone.middle(
+            width=self.width,
+            dtype=self.dtype,
+            batch_norm=self.batch_norm,
+            axis_name=self.axis_name,
+        )
         channels = scaled(self.channels, self.width)
 
         def conv(kernel=3, dilation=1, features=channels):
@@ -117,7 +109,7 @@ class CANet(nn.Module):
         """
         features = self._encode(support_image, train).astype(jnp.float32)
         size = features.shape[2:4]
-        mask = resize_bilinear(support_mask[..., None], size, align_corners=True)
+        mask = resize(support_mask[..., None], size, align_corners=True)
         return (features * mask).sum((2, 3)) / (mask.sum((2, 3)) + 0.0005)
 
     def segment(
@@ -134,27 +126,16 @@ class CANet(nn.Module):
         total = 0.0
         for scale in self.scales:
             size = (round(scale * height), round(scale * width))
-            query = resize_bilinear(query_image, size, align_corners=True)
+            query = resize(query_image, size, align_corners=True)
             logits = self._segment(task, query, train)[..., None]
-            logits = resize_bilinear(logits, (height, width), align_corners=True)[..., 0]
+            logits = resize(logits, (height, width), align_corners=True)[..., 0]
             total += jax.nn.sigmoid(logits)
         mean = jnp.clip(total / len(self.scales), 1e-6, 1 - 1e-6)
         return jnp.log(mean) - jnp.log1p(-mean)
 
-    def __call__(
-        self,
-        support_image: Float[Array, "b k h w 3"],
-        support_mask: Float[Array, "b k h w"],
-        query_image: Float[Array, "b q H W 3"],
-        *,
-        train: bool = False,
-    ) -> Float[Array, "b q H W"]:
-        task = self.condition(support_image, support_mask, train=train)
-        return self.segment(task, query_image, train=train)
-
     def _encode(self, image: Array, train: bool) -> Array:
         _, maps = self.encoder(imaging.normalize(image, self.preprocessing), train=train)
-        x = jnp.concatenate([maps[name] for name in MIDDLE[self.backbone]], -1)
+        x = jnp.concatenate([maps[name] for name in self.maps], -1)
         if self.frozen:
             x = jax.lax.stop_gradient(x)
         return self._block(self.reduce, x, train)
@@ -175,7 +156,7 @@ class CANet(nn.Module):
             for _ in range(self.iterations):
                 scores = self._predict(x, nn.softmax(scores), train)
         logits = (scores[..., 1:] - scores[..., :1]).astype(jnp.float32)
-        return resize_bilinear(logits, query_image.shape[2:4], align_corners=True)[..., 0]
+        return resize(logits, query_image.shape[2:4], align_corners=True)[..., 0]
 
     def _compare(self, task: Array, query: Array, train: bool) -> Array:
         """[b, q, h, w, c] how the query compares with the shots, weighted by attention."""
@@ -199,3 +180,6 @@ class CANet(nn.Module):
         branches = [self._block(conv, x, train) for conv in self.aspp]
         x = jnp.concatenate([jnp.broadcast_to(image, branches[0].shape), *branches], -1)
         return self.score(self._block(self.aspp_merge, x, train))
+
+
+METHOD = CANet

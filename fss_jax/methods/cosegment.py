@@ -15,20 +15,20 @@ Nothing is learned.
 
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from fss_jax.methods.layers.core import resize_bilinear
+from fss_jax.methods.contract import Method
+from fss_jax.methods.layers import resize
 
 BINS = 9  # orientations of the descriptor
 COLORS = 8  # bins per color channel
 NEIGHBORS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
 
-class CoSegmentation(nn.Module):
+class CoSegmentation(Method):
     """Segments what a query has in common with the support images. Support masks are not looked at.
 
     An image without any gradient has no descriptors, so nothing in it is found.
@@ -56,6 +56,10 @@ class CoSegmentation(nn.Module):
     dtype: Any = jnp.float32
     axis_name: str | None = None
 
+    trained = False
+    takes_undecided = True  # it looks at no mask
+    toy = {"words": 8, "rounds": 1, "exchanges": 1}
+
     def condition(
         self,
         support_image: Float[Array, "b k h w 3"],
@@ -76,18 +80,6 @@ class CoSegmentation(nn.Module):
         """Logits: votes above the level that parts them best (Otsu), sharpened by color."""
         each = jax.vmap(self._segment, (None, 0))
         return jax.vmap(each)(task, query_image)
-
-    def __call__(
-        self,
-        support_image: Float[Array, "b k h w 3"],
-        support_mask: Float[Array, "b k h w"],
-        query_image: Float[Array, "b q height width 3"],
-        *,
-        train: bool = False,
-    ) -> Float[Array, "b q height width"]:
-        """`segment` under `condition`."""
-        task = self.condition(support_image, support_mask, train=train)
-        return self.segment(task, query_image, train=train)
 
     def _condition(self, images: Float[Array, "k h w 3"]) -> dict[str, Array]:
         maps = jax.vmap(lambda image: descriptors(image, self.cell))(images)
@@ -283,8 +275,11 @@ def color_model(
 
 def _stretch(level: Float[Array, "rows cols"], height: int, width: int, cell: int) -> Array:
     whole = (level.shape[0] * cell, level.shape[1] * cell)
-    return resize_bilinear(level[..., None], whole, align_corners=False)[:height, :width, 0]
+    return resize(level[..., None], whole, align_corners=False)[:height, :width, 0]
 
 
 def _flat(maps: Float[Array, "n h w d"]) -> Float[Array, "m d"]:
     return maps.reshape(-1, maps.shape[-1])
+
+
+METHOD = CoSegmentation

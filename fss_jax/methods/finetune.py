@@ -14,12 +14,10 @@ import optax
 from jaxtyping import Array, Float
 
 from fss_jax.data import imaging
-from fss_jax.methods.backbones import fcn
-from fss_jax.methods.backbones.dense import DenseMethod
-from fss_jax.methods.backbones.squeezenet import Fire, fire_channels
-from fss_jax.methods.layers.core import scaled
-from fss_jax.methods.layers.fully_connected import fully_connected
-from fss_jax.methods.layers.masked_pooling import split
+from fss_jax.methods import backbones
+from fss_jax.methods.backbones import Tail
+from fss_jax.methods.contract.dense import DenseMethod
+from fss_jax.methods.layers import cells, scaled, split
 
 EPSILON = 1e-5  # of the BatchNorm
 
@@ -40,6 +38,10 @@ class FineTuning(DenseMethod):
     learning_rate: float = 1e-3
     momentum: float = 0.9
 
+    trained = False
+    stands_on = "fcn"
+    toy = DenseMethod.toy | {"steps": 2}
+
     def condition(
         self,
         support_image: Float[Array, "b k h w 3"],
@@ -53,7 +55,7 @@ class FineTuning(DenseMethod):
         layers = self.features.variables["params"]
         hidden = (scaled(self.hidden, self.width),)
         start = {
-            **{name: layers[name] for name in self._tuned()},
+            **{name: layers[name] for name in self._tail.layers},
             "bn7": {"scale": jnp.ones(hidden), "bias": jnp.zeros(hidden)},
             "fc8": {"kernel": jnp.zeros(hidden), "bias": jnp.zeros(())},
         }
@@ -73,35 +75,21 @@ class FineTuning(DenseMethod):
 
         return self.upsample(jax.lax.map(one, (task, maps)), query_image)
 
-    def _tuned(self) -> tuple[str, ...]:
+    @property
+    def _tail(self) -> Tail:
         """The layers of the network that are fine-tuned."""
-        return ("fire9",) if self.backbone == "squeezenet1_0" else ("fc6", "fc7")
+        return backbones.get(self.backbone, "tail").tail
 
     def _trunk(self, image: Float[Array, "b n h w 3"]) -> Float[Array, "b n rows cols c"]:
         """What the first of them sees."""
-        short = {"fires": 8} if self.backbone == "squeezenet1_0" else {"hidden": 0}
-        trunk = self.network(**short, parent=None)
+        trunk = self.network(**self._tail.without, parent=None)
         return trunk.apply(self.features.variables, imaging.normalize(image, self.preprocessing))[0]
 
     def _hidden(self, params: dict, maps: Float[Array, "n rows cols c"]) -> Array:
         """The last features, after the ReLU: float32 [n, cells high, cells wide, hidden]."""
-        layers = {name: params[name] for name in self._tuned()}
-        if self.backbone == "squeezenet1_0":
-            sizes = fire_channels(9, self.width)
-            head = Fire(*sizes, self.dtype, as_product=True, parent=None)
-            layers = layers["fire9"]
-        else:
-            natural = 2 ** len(self.blocks)
-            head = Head(
-                self.hidden,
-                self.width,
-                self.features.fc6_size,
-                dilation=natural // self.layout.stride,
-                same=self.layout.stride < natural,
-                dtype=self.dtype,
-                parent=None,
-            )
-        return head.apply({"params": layers}, maps).astype(jnp.float32)
+        names = self._tail.layers
+        layers = {name: params[name] for name in names} if len(names) > 1 else params[names[0]]
+        return self._tail.head(self).apply({"params": layers}, maps).astype(jnp.float32)
 
     def _adapt(
         self, start: dict, maps: Float[Array, "k rows cols c"], mask: Float[Array, "k h w"]
@@ -112,8 +100,7 @@ class FineTuning(DenseMethod):
         def loss(params):
             hidden = self._hidden(params, maps)
             score = classify(params, hidden, *statistics(hidden))
-            center = self.features.first_center
-            logits = fcn.upsample(score, self.layout, center, mask.shape[1:])
+            logits = cells.upsample(score, self.layout, self.first_center, mask.shape[1:])
             entropy = foreground * nn.softplus(-logits) + background * nn.softplus(logits)
             return entropy.sum() / jnp.maximum((foreground + background).sum(), 1.0)
 
@@ -125,23 +112,6 @@ class FineTuning(DenseMethod):
         (params, _), _ = jax.lax.scan(step, (start, optimizer.init(start)), length=self.steps)
         mean, var = statistics(self._hidden(params, maps))
         return {"params": params, "mean": mean, "var": var}
-
-
-class Head(nn.Module):
-    """fc6 and fc7 of a backbone, by themselves. Fields as in fully_connected."""
-
-    hidden: int
-    width: float
-    fc6_size: int
-    dilation: int
-    same: bool
-    dtype: Any
-    dropout: float = 0.0
-    outputs: int = 0
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n oh ow d"]:
-        return fully_connected(self, x, dilation=self.dilation, same=self.same, as_product=True)
 
 
 def statistics(hidden: Float[Array, "n h w c"]) -> tuple[Float[Array, "c"], Float[Array, "c"]]:
@@ -156,3 +126,6 @@ def classify(
     gain = params["bn7"]["scale"] * jax.lax.rsqrt(var + EPSILON) * params["fc8"]["kernel"]
     bias = params["fc8"]["bias"] + params["bn7"]["bias"] @ params["fc8"]["kernel"] - mean @ gain
     return jnp.einsum("nhwc,c->nhw", hidden, gain) + bias
+
+
+METHOD = FineTuning

@@ -16,31 +16,29 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fss_jax.data import imaging
-from fss_jax.methods.backbones import fcn
-from fss_jax.methods.backbones.squeezenet import covering
+from fss_jax.methods import backbones
 from fss_jax.methods.backbones.vgg import VGG
-from fss_jax.methods.layers.core import Conv, he_fan_out, scaled
-from fss_jax.methods.layers.fully_connected import Window
-from fss_jax.methods.layers.masked_pooling import masked_average, split
+from fss_jax.methods.contract import Method
+from fss_jax.methods.layers import Conv, Window, cells, he_fan_out, masked_average, scaled, split
 
 # The release pads conv1_1 by 81, so that the first cell of fc6 lies over the image's corner.
 GEOMETRIES = {
-    "release": fcn.Geometry(stride=32, pad=81),
-    "dilated8": fcn.GEOMETRIES["dilated8"],
-    "dilated4": fcn.GEOMETRIES["dilated4"],
-    "squeezenet": fcn.GEOMETRIES["squeezenet"],
+    "release": cells.Geometry(stride=32, pad=81),
+    "dilated8": cells.GEOMETRIES["dilated8"],
+    "dilated4": cells.GEOMETRIES["dilated4"],
 }
 FC6_SIZE = 7
 EPSILON = 1e-6 * 32**2  # the release adds 1e-6 to an area in cells
 
 
-class GuidedNetwork(nn.Module):
+class GuidedNetwork(Method):
     """Guided networks; see the module's text.
 
     Attributes:
-      backbone: 'vgg16' as released, or 'squeezenet1_0', light enough for a CPU.
-      geometry: how features lie over an image: 'release' (stride 32), 'dilated8', 'dilated4';
-        'squeezenet' for that backbone.
+      backbone: 'vgg16' as released, or another whose cells cover an image: 'squeezenet1_0' is light
+        enough for a CPU.
+      geometry: how features lie over an image: 'release' (stride 32), 'dilated8' or 'dilated4' of
+        vgg16; 'covering' for others ('squeezenet' is the same in configs of earlier versions).
       norm, batch_norm: of the backbone vgg16 only; see vgg.VGG.
       width: channel multiplier, also of `hidden`.
       hidden: channels of fc6 and so of a guide: 256 in the release's "lite" models, 4096 in others.
@@ -67,21 +65,28 @@ class GuidedNetwork(nn.Module):
     dtype: Any = jnp.float32
     axis_name: str | None = None
 
+    takes_undecided = True
+    toy = {"width": 1 / 32, "hidden": 256}
+
     def setup(self):
-        if self.geometry not in GEOMETRIES:
-            raise ValueError(f"geometry {self.geometry!r}: choose one of {', '.join(GEOMETRIES)}")
-        if self.backbone not in ("vgg16", "squeezenet1_0"):
-            raise ValueError(f"backbone {self.backbone!r}: choose vgg16 or squeezenet1_0")
-        light = self.backbone == "squeezenet1_0"
-        if light != (self.geometry == "squeezenet") or (light and self.norm != "none"):
-            raise ValueError(
-                f"backbone {self.backbone!r} with geometry {self.geometry!r} and norm {self.norm!r}: "
-                "squeezenet1_0 goes with geometry squeezenet and norm none, and they with it alone"
-            )
-        self.layout = GEOMETRIES[self.geometry]
+        light = self.backbone != "vgg16"
         if light:
-            self.encoder = covering(self.width, self.dtype)
+            backbone = backbones.get(self.backbone, "covering")
+            if self.geometry not in ("squeezenet", cells.COVERING) or self.norm != "none":
+                raise ValueError(
+                    f"backbone {self.backbone!r} with geometry {self.geometry!r} and norm "
+                    f"{self.norm!r}: it goes with geometry {cells.COVERING} and norm none"
+                )
+            self.layout = cells.geometry(cells.COVERING, backbone.stride)
+            self.encoder = backbone.covering(
+                width=self.width, dtype=self.dtype, axis_name=self.axis_name
+            )
         else:
+            if self.geometry not in GEOMETRIES:
+                raise ValueError(
+                    f"geometry {self.geometry!r}: choose one of {', '.join(GEOMETRIES)}"
+                )
+            self.layout = GEOMETRIES[self.geometry]
             self.encoder = VGG(
                 width=self.width,
                 norm=self.norm,
@@ -95,9 +100,10 @@ class GuidedNetwork(nn.Module):
         channels = scaled(self.hidden, self.width)
         init = nn.initializers.normal(self.init_std) if self.init_std else he_fan_out
         # FCN-32s' windows stay inside the map; dilated ones keep its size.
-        dilation = 32 // self.layout.stride
+        inside = not light and self.layout.stride == 32
+        dilation = max(1, 32 // self.layout.stride)
         self.fc6 = Window(
-            channels, FC6_SIZE, dilation, same=dilation > 1, kernel_init=init, dtype=self.dtype
+            channels, FC6_SIZE, dilation, same=not inside, kernel_init=init, dtype=self.dtype
         )
         self.fc7 = Conv(2 * channels, 1, kernel_init=init, dtype=self.dtype)
         self.score = Conv(1, 1, kernel_init=nn.initializers.zeros, dtype=self.dtype)
@@ -122,8 +128,8 @@ class GuidedNetwork(nn.Module):
         features = self._encode(support_image, train)
         center = self._first_center()
         rows, cols = (
-            fcn.interpolation(size, cells, self.layout, center)
-            for size, cells in zip(support_mask.shape[-2:], features.shape[-3:-1], strict=True)
+            cells.interpolation(size, count, self.layout, center)
+            for size, count in zip(support_mask.shape[-2:], features.shape[-3:-1], strict=True)
         )
         foreground, background = split(support_mask)
         annotation = jnp.stack([background, foreground], 1)  # [b, 2, k, h, w]
@@ -161,18 +167,7 @@ class GuidedNetwork(nn.Module):
         x = self.drop(nn.relu(self.fc7(x)), deterministic=not train)
         scores = self.score(x)[..., 0].astype(jnp.float32)
         score = scores[:, :, 1] - scores[:, :, 0]
-        return fcn.upsample(score, self.layout, self._first_center(), query_image.shape[2:4])
-
-    def __call__(
-        self,
-        support_image: Float[Array, "b k h w 3"],
-        support_mask: Float[Array, "b k h w"],
-        query_image: Float[Array, "b q H W 3"],
-        *,
-        train: bool = False,
-    ) -> Float[Array, "b q H W"]:
-        task = self.condition(support_image, support_mask, train=train)
-        return self.segment(task, query_image, train=train)
+        return cells.upsample(score, self.layout, self._first_center(), query_image.shape[2:4])
 
     def _encode(self, image: Array, train: bool) -> Array:
         x, _ = self.encoder(imaging.normalize(image, self.preprocessing), train=train)
@@ -180,5 +175,9 @@ class GuidedNetwork(nn.Module):
 
     def _first_center(self) -> float:
         """Where the first cell of fc6 lies, in pixels: past the trunk's by half a window inside."""
-        inside = self.layout.stride == 32
-        return self.encoder.first_center + (32 * (FC6_SIZE - 1) / 2 if inside else 0.0)
+        inside = self.backbone == "vgg16" and self.layout.stride == 32
+        trunk = backbones.first_center(self.encoder, self.layout.stride)
+        return trunk + (32 * (FC6_SIZE - 1) / 2 if inside else 0.0)
+
+
+METHOD = GuidedNetwork

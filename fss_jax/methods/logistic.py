@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from fss_jax.methods.backbones.dense import DenseMethod
+from fss_jax.methods.contract.dense import DenseMethod
 
 LOSSES = ("logistic", "squared_hinge")
 TOLERANCE = 1e-7  # a step that lowers the objective by less, relatively, is the last
@@ -32,6 +32,11 @@ class LinearClassifier(DenseMethod):
     loss: str = "logistic"
     strength: float = 1.0
     iterations: int = 500
+
+    trained = False
+    stands_on = "fcn"
+    tuned = "strength"
+    toy = DenseMethod.toy | {"iterations": 3}
 
     def condition(
         self,
@@ -181,3 +186,6 @@ def _lower(objective, one, other):
     """Whichever parameters have the lower objective; NaN loses."""
     better = objective(one) < objective(other)
     return jax.tree.map(lambda a, b: jnp.where(better, a, b), one, other)
+
+
+METHOD = LinearClassifier

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from fss_jax.methods.backbones.dense import DenseMethod
+from fss_jax.methods.contract.dense import DenseMethod
 
 
 class NearestNeighbor(DenseMethod):
@@ -19,6 +19,9 @@ class NearestNeighbor(DenseMethod):
     """
 
     block: int = 2048
+
+    trained = False
+    stands_on = "fcn"
 
     def condition(
         self,
@@ -84,3 +87,6 @@ def margin(distance: Float[Array, "*b 2"]) -> Float[Array, "*b"]:
     background, found = distance[..., 0], distance[..., 1]
     alone = jnp.where(jnp.isinf(found), -1.0, 1.0)
     return jnp.where(jnp.isinf(background) | jnp.isinf(found), alone, background - found)
+
+
+METHOD = NearestNeighbor

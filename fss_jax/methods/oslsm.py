@@ -6,27 +6,27 @@ logistic regression, which the segmentation branch applies to its features of th
 
 from typing import Any
 
-import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fss_jax.data import imaging
-from fss_jax.methods.backbones import build_backbone, fcn, vgg
-from fss_jax.methods.layers.core import scaled, unit
-from fss_jax.methods.layers.hashing import ClassifierHash
+from fss_jax.methods.backbones import first_center, vgg
+from fss_jax.methods.contract import Method
+from fss_jax.methods.contract.branches import build_backbone, layout
+from fss_jax.methods.layers import ClassifierHash, cells, scaled, unit
 
 LOGIT_SCALES = ("none", "sqrt", "cosine")
 COSINE = 20.0  # PANet 3.2
 
 
-class OSLSM(nn.Module):
+class OSLSM(Method):
     """Both branches, their hash and the k-shot rule.
 
     Variables: params {conditioning, segmentation}, hash {hashing}, and batch_stats with BatchNorm.
 
     Attributes:
-      backbone: of both branches, which share no weights: a key of backbones.BACKBONES.
-      geometry: how the segmentation branch's features lie over the query; see fcn.GEOMETRIES.
+      backbone: of both branches, which share no weights: a name of backbones.table.
+      geometry: how the segmentation branch's features lie over the query; see cells.GEOMETRIES.
       blocks, norm: of the backbone vgg16 only; see vgg.VGG.
       width: channel multiplier, also of `hidden`.
       hidden: channels of fc6 and fc7 of both branches, and so of the classifier; SqueezeNet has 512.
@@ -64,12 +64,15 @@ class OSLSM(nn.Module):
     axis_name: str | None = None
     remat: bool = False
 
+    toy = {"width": 1 / 32, "hidden": 256}
+    published_parameters = {"conditioning": 138_357_544, "segmentation": 134_260_544}
+
     def setup(self):
         if self.logit_scale not in LOGIT_SCALES:
             raise ValueError(
                 f"logit_scale {self.logit_scale!r}: choose one of {', '.join(LOGIT_SCALES)}"
             )
-        self.layout = fcn.geometry(self.geometry)
+        self.layout = layout(self)
         self.conditioning = build_backbone(self, dense=False, outputs=self.num_outputs)
         self.segmentation = build_backbone(
             self, outputs=0, stride=self.layout.stride, pad=self.layout.pad
@@ -122,17 +125,8 @@ class OSLSM(nn.Module):
         score = score + task["b"][:, :, None, None, None]
         if self.logit_scale == "sqrt":
             score = score / x.shape[-1] ** 0.5
-        center = self.segmentation.first_center
-        return fcn.upsample(score, self.layout, center, query_image.shape[2:4]).max(axis=1)
+        center = first_center(self.segmentation, self.layout.stride)
+        return cells.upsample(score, self.layout, center, query_image.shape[2:4]).max(axis=1)
 
-    def __call__(
-        self,
-        support_image: Float[Array, "b k h w 3"],
-        support_mask: Float[Array, "b k h w"],
-        query_image: Float[Array, "b q height width 3"],
-        *,
-        train: bool = False,
-    ) -> Float[Array, "b q height width"]:
-        """`segment` under `condition`."""
-        task = self.condition(support_image, support_mask, train=train)
-        return self.segment(task, query_image, train=train)
+
+METHOD = OSLSM

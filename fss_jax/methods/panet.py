@@ -16,12 +16,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fss_jax.data import imaging
-from fss_jax.methods.backbones.squeezenet import covering
+from fss_jax.methods import backbones
 from fss_jax.methods.backbones.vgg import VGG16
-from fss_jax.methods.layers.core import Conv, interpolation, max_pool, resize_bilinear, scaled, unit
-from fss_jax.methods.layers.masked_pooling import masked_average, split
+from fss_jax.methods.contract import Method
+from fss_jax.methods.layers import (
+    Conv,
+    interpolation,
+    masked_average,
+    max_pool,
+    resize,
+    scaled,
+    split,
+    unit,
+)
 
-BACKBONES = ("vgg16", "squeezenet1_0")
 SCALE = 20.0  # PANet 3.2
 EPSILON = 1e-5
 
@@ -50,18 +58,19 @@ class Encoder(nn.Module):
         return x
 
 
-class PANet(nn.Module):
+class PANet(Method):
     """PANet for one class against the background, or natively for several.
 
     Sows the loss 'alignment' in training.
 
     Attributes:
-      backbone: 'vgg16' as published, or 'squeezenet1_0', light enough for a CPU (its last ReLU stays).
+      backbone: 'vgg16' as published, or another whose cells cover an image: 'squeezenet1_0' is light
+        enough for a CPU (its last ReLU stays).
       width: channel multiplier.
       align: weight of the alignment loss; the paper's is 1. 0 leaves it out.
       preprocessing: a name in imaging.PREPROCESSING.
       dtype: compute type of the encoder; prototypes and logits are float32.
-      axis_name: unused, there is no BatchNorm.
+      axis_name: pmap axis of the backbone's BatchNorm, if it has any.
 
     Raises:
       ValueError: an unknown backbone.
@@ -74,13 +83,17 @@ class PANet(nn.Module):
     dtype: Any = jnp.float32
     axis_name: str | None = None
 
+    takes_undecided = True
+    toy = {"width": 1 / 32}
+
     def setup(self):
-        if self.backbone not in BACKBONES:
-            raise ValueError(f"backbone {self.backbone!r}: choose {' or '.join(BACKBONES)}")
         if self.backbone == "vgg16":
             self.encoder = Encoder(self.width, self.dtype)
         else:
-            self.encoder = covering(self.width, self.dtype)
+            backbone = backbones.get(self.backbone, "covering")
+            self.encoder = backbone.covering(
+                width=self.width, dtype=self.dtype, axis_name=self.axis_name
+            )
 
     def condition(
         self,
@@ -211,4 +224,7 @@ def alignment_loss(
 
 
 def _stretch(score: Float[Array, "*b h w"], size: tuple[int, int]) -> Float[Array, "*b H W"]:
-    return resize_bilinear(score[..., None], size, align_corners=False)[..., 0]
+    return resize(score[..., None], size, align_corners=False)[..., 0]
+
+
+METHOD = PANet

@@ -20,9 +20,8 @@ batch, at test too. `batch_norm` says whose batch that is:
     batch's statistics in relation and decoder (`momentum` 0); set 0.9 for useful averages.
 """
 
-import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -30,15 +29,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fss_jax.data import imaging
-from fss_jax.methods.backbones.inception import InceptionV3
-from fss_jax.methods.backbones.resnet import ResNet
-from fss_jax.methods.backbones.vgg import VGG
-from fss_jax.methods.layers.core import (
+from fss_jax.methods import backbones
+from fss_jax.methods.contract import Method
+from fss_jax.methods.layers import (
     Conv,
     ConvNorm,
     nearest_x2,
     recomputed,
-    resize_bilinear,
+    resize,
     scaled,
 )
 
@@ -47,45 +45,31 @@ SOURCES = ("torchvision", "keras")
 STRIDE = 32
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """Where the skips come from and how wide things are.
+class Plan(NamedTuple):
+    """How wide things are.
 
     Attributes:
-      skips: the encoder's map that joins each decoder block, deep to shallow; None: no skip.
       relation: channels of the two relation convolutions.
       blocks: channels of each decoder block's convolutions; the paper form keeps the last.
     """
 
-    skips: tuple[str | None, ...]
     relation: tuple[int, int]
     blocks: tuple[tuple[int, ...], ...]
 
 
-_DEEP_BLOCKS = ((512, 512), (256, 256), (128, 64), (64, 64), (64,))
+# Of ResNet-101, in the co-author's repository of 2018. InceptionV3's was never released, and the
+# supplement that describes it is not available: it has the same, as any other backbone.
+DEEP = Plan((2048, 1024), ((512, 512), (256, 256), (128, 64), (64, 64), (64,)))
 PLANS = {
-    "vgg16": Plan(
-        ("conv5_3", "conv4_3", "conv3_3", "conv2_2", "conv1_2"),
-        (512, 512),
-        ((512, 512), (256, 256), (128, 128), (64, 64), (64,)),
-    ),
-    # The co-author's repository of 2018.
-    "resnet101": Plan(("layer3", "layer2", "layer1", "stem", None), (2048, 1024), _DEEP_BLOCKS),
-    # Never released, and the supplement that describes it is not available: the last map of each
-    # stride and the channels of the ResNet are our choice.
-    "inception_v3": Plan(
-        ("Mixed_6e", "Mixed_5d", "Conv2d_4a_3x3", "Conv2d_2b_3x3", None),
-        (2048, 1024),
-        _DEEP_BLOCKS,
-    ),
+    "vgg16": Plan((512, 512), ((512, 512), (256, 256), (128, 128), (64, 64), (64,))),
 }
 
 
-class RelationNetwork(nn.Module):
+class RelationNetwork(Method):
     """The adapted relation network; see the module's text.
 
     Attributes:
-      backbone: 'vgg16' (with BatchNorm), 'resnet101' or 'inception_v3'.
+      backbone: 'vgg16' (with BatchNorm), 'resnet101', or another that has a `pyramid`.
       form: 'paper' or 'release'.
       source: 'torchvision' or 'keras', whose weights the backbone is for: Keras' ResNet strides in a
         block's first 1x1 and its InceptionV3 averages without the padding.
@@ -114,32 +98,36 @@ class RelationNetwork(nn.Module):
     dtype: Any = jnp.float32
     remat: bool = False
 
+    toy = {"width": 1 / 32}
+    published_parameters = {"": 32_833_025}  # protocols.md B.1
+
+    @property
+    def serves_its_shots_only(self) -> bool:
+        """The release sums over shots."""
+        return self.form == "release"
+
+    @property
+    def built_for(self) -> str:
+        """VGG-16 is the same everywhere."""
+        return "" if self.backbone == "vgg16" else self.source
+
     def setup(self):
         if self.form not in FORMS:
             raise ValueError(f"relation network form {self.form!r}: choose {' or '.join(FORMS)}")
-        if self.backbone not in PLANS:
-            names = ", ".join(PLANS)
-            raise ValueError(f"relation network backbone {self.backbone!r}: choose one of {names}")
         if self.source not in SOURCES:
             raise ValueError(
                 f"relation network source {self.source!r}: choose {' or '.join(SOURCES)}"
             )
-        keras = self.source == "keras"
         shared = {
             "batch_norm": self.batch_norm,
             "axis_name": self.axis_name,
             "dtype": self.dtype,
         }
-        if self.backbone == "vgg16":
-            self.encoder = VGG(width=self.width, norm="batch", hidden=0, remat=self.remat, **shared)
-        elif self.backbone == "resnet101":
-            self.encoder = ResNet(
-                101, width=self.width, stride_first=keras, remat=self.remat, **shared
-            )
-        else:
-            self.encoder = InceptionV3(
-                width=self.width, padded=True, count_border=not keras, **shared
-            )
+        backbone = backbones.get(self.backbone, "pyramid")
+        self.skips = backbone.skips
+        self.encoder = backbone.pyramid(
+            width=self.width, remat=self.remat, source=self.source, **shared
+        )
 
         def block(channels, kernel):
             return [
@@ -147,7 +135,7 @@ class RelationNetwork(nn.Module):
                 for c in channels
             ]
 
-        plan = PLANS[self.backbone]
+        plan = PLANS.get(self.backbone, DEEP)
         paper = self.form == "paper"
         self.relation = block(plan.relation, 1 if paper else 3)
         self.decoder = [block(c[-1:] if paper else c, 3) for c in plan.blocks]
@@ -202,24 +190,13 @@ class RelationNetwork(nn.Module):
             if self.form == "paper":
                 x = nearest_x2(x)
             else:
-                x = resize_bilinear(x, (2 * x.shape[-3], 2 * x.shape[-2]), align_corners=True)
+                x = resize(x, (2 * x.shape[-3], 2 * x.shape[-2]), align_corners=True)
             if skip is not None:
                 if support_skips:
                     skip = _join(support_skips.pop(0), skip)
                 x = jnp.concatenate([x, skip], -1)
             x = self._layers(lambda net, number=number: net.decoder[number], x, train)
         return self.score(x)[..., 0].astype(jnp.float32)
-
-    def __call__(
-        self,
-        support_image: Float[Array, "b k h w 3"],
-        support_mask: Float[Array, "b k h w"],
-        query_image: Float[Array, "b q H W 3"],
-        *,
-        train: bool = False,
-    ) -> Float[Array, "b q H W"]:
-        task = self.condition(support_image, support_mask, train=train)
-        return self.segment(task, query_image, train=train)
 
     def _layers(
         self, block: Callable[[nn.Module], list[nn.Module]], x: Array, train: bool
@@ -244,10 +221,13 @@ class RelationNetwork(nn.Module):
         image = imaging.normalize(image, self.preprocessing)
         mask = mask[..., None].astype(image.dtype)
         feature, maps = self.encoder(jnp.concatenate([image, mask], -1), train=train)
-        return feature, [maps[name] if name else None for name in PLANS[self.backbone].skips]
+        return feature, [maps[name] if name else None for name in self.skips]
 
 
 def _join(task: Float[Array, "b h w c"], query: Float[Array, "b q h w d"]) -> Array:
     """Puts a task's map before each query's own channels."""
     task = jnp.broadcast_to(task[:, None], query.shape[:-1] + task.shape[-1:])
     return jnp.concatenate([task, query], -1)
+
+
+METHOD = RelationNetwork

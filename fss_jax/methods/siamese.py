@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from fss_jax.methods.backbones.dense import DenseMethod, cell_labels
-from fss_jax.methods.layers.core import scaled
+from fss_jax.methods.contract.dense import DenseMethod
+from fss_jax.methods.layers import scaled
 from fss_jax.methods.nearest import margin
 
 
@@ -32,6 +32,8 @@ class Siamese(DenseMethod):
 
     pixels: float = 0.5
     keep: float = 1.0
+
+    own_losses = {"pairs": "pair_loss"}
 
     def setup(self):
         super().setup()
@@ -86,8 +88,9 @@ class Siamese(DenseMethod):
         """The mean cross-entropy of 'same label' over pairs of cells, half of each image's drawn."""
         support, label = self.encode_support(support_image, support_mask, train=train)
         x = self.encode(query_image, train=train)
-        center = self.features.first_center
-        truth = cell_labels(query_mask, x.shape[2:4], self.layout, center).reshape(len(x), -1)
+        truth = cells.cell_labels(query_mask, x.shape[2:4], self.layout, self.first_center).reshape(
+            len(x), -1
+        )
         if train:
             label, truth = self._sample(label, 0), self._sample(truth, 1)
         flat = x.reshape(len(x), -1, x.shape[-1])
@@ -124,3 +127,6 @@ def weighted_l1(
         return jnp.einsum("nmc,c->nm", difference, weight, precision=jax.lax.Precision.HIGHEST)
 
     return jnp.moveaxis(jax.lax.map(some, blocks), 0, 1).reshape(len(query), -1)[:, : len(support)]
+
+
+METHOD = Siamese

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from fss_jax.data.bank import Episode
 from fss_jax.data.records import Records, TooFewImages
-from fss_jax.methods.layers.masked_pooling import split
+from fss_jax.methods.layers import split
 
 NAMES = ("all_object", "copy_support", "support_zeroed", "wrong_support", "colour_histogram")
 BINS = 6  # per color channel; the best of 6, 8 and 12 on fss_glyphs/tiny's validation classes

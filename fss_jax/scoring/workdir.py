@@ -96,12 +96,8 @@ def open_run(
         weights that do not fit.
     """
     if config:
-        variables = methods.init_variables(methods.build_from(config), config)
-        if config.init:
-            variables = weights.start(config, variables)
-        elif variables.get("params"):
-            raise ValueError("--config without --config.init names no weights to score; set both")
-        step = 0
+        config = config.copy_and_resolve_references()  # it is changed below
+        (_, variables), step = weights.ready(config), 0
     else:
         found = checkpoints.load(workdir, checkpoint)
         config, variables, step = found.config, found.variables, found.step

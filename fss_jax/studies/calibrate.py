@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import scipy.special
 import scipy.stats
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from fss_jax.data import bank as banks
@@ -60,24 +61,26 @@ def calibrate(
     data_dir: str | None = None,
     dataset: str | None = None,
     canvas: int | None = None,
+    config: ConfigDict | None = None,
 ) -> dict:
     """Fits, keeps and measures the curves, as the module's text says; returns the result's fields.
 
     Args:
       shots: numbers of supports; by default 1 and 5, as far as the classes have enough images, or
-        what a release-form model was trained with.
+        what a model that serves no other number was trained with.
+      config: of a method that needs no training; its curves are kept as those of step 0.
       dataset: measure on the test classes of this one, with the curves that are kept already.
 
     Raises:
       ValueError, FileNotFoundError: no checkpoint, data, or (with `dataset`) no calibration.
     """
-    common = {"checkpoint": checkpoint, "data_dir": data_dir}
+    common = {"checkpoint": checkpoint, "data_dir": data_dir, "config": config}
     test = open_run(workdir, dataset=dataset, canvas=canvas, **common)
     config = test.config
     path = test.workdir / calibration.FILE
     run = open_run(workdir, split=config.val_split, protocol=config.val_protocol, **common)
     if not shots:
-        known = (config.shots,) if config.model.get("form") == "release" else SHOTS
+        known = (config.shots,) if test.model.serves_its_shots_only else SHOTS
         shots = tuple(k for k in known if _enough(test, k) and _enough(run, k)) or known[:1]
     if dataset:
         fitted = calibration.load(path, test.step)

@@ -2,12 +2,11 @@
 
   fss study clicks --workdir runs/guided --clicks 5 --annotation points
 
-Query-time updates of guided networks. Each query is segmented from its support; then a click is put
-into the middle of the largest region that is wrong (the dataset's labels stand in for the person),
-what the query now says of itself joins the support's guidance, and it is segmented again. Guided
-networks update their guide; other methods that take sparse annotation (PANet) take the query as one
-more support. All is scored at the size that the method sees. Writes
-WORKDIR/results/clicks_PROTOCOL_Kshot.json, .md and .png.
+Each query is segmented from its support; then a click is put into the middle of the largest region
+that is wrong (the dataset's labels stand in for the person), what the query now says of itself joins
+the support's guidance, and it is segmented again. Some methods update what they know; others that
+take sparse annotation take the query as one more support. All is scored at the size that the method
+sees. Writes WORKDIR/results/clicks_PROTOCOL_Kshot.json, .md and .png.
 """
 
 import argparse
@@ -58,12 +57,13 @@ def steps(run: Run) -> tuple[Callable, Callable]:
         queries at different sizes.
     """
     model = run.model
-    if not methods.takes_undecided(model):
+    if not model.takes_undecided:
         raise ValueError(
-            f"{run.config.method} takes whole masks only, no clicks; use guided or panet"
+            f"{run.config.method} takes whole masks only, no clicks; use one of "
+            f"{', '.join(methods.taking_undecided())}"
         )
     view = run.view
-    updates = hasattr(model, "update")
+    updates = model.update is not None
     if not updates and view.support_size != view.query_size:
         raise ValueError(
             f"supports of {view.support_size} and queries of {view.query_size} pixels: a "

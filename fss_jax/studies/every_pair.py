@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from fss_jax import methods
 from fss_jax.data import bank as banks
 from fss_jax.data.records import Records
 from fss_jax.reports import page as pages
@@ -85,16 +86,17 @@ def evaluate(
 
 def check(run: Run, shots: int = 1) -> None:
     """Raises ValueError where pairs have no score of their own, or cannot all be scored."""
-    statistics = run.config.model.get("batch_norm")
+    statistics = run.model.normalized_together
     if statistics == "batch":
         raise ValueError(
             "with batch_norm 'batch' an answer depends on the other images of the call, so pairs have "
             "no score of their own; evaluate a model trained with 'episode' or 'running'"
         )
-    if shots > 1 and not hasattr(run.model, "merge"):
+    if shots > 1 and run.model.merge is None:
+        able = [n for n in methods.names() if methods.get(n).merge is not None]
         raise ValueError(
             f"--exhaustive with {shots} shots needs a method whose task is made of its one-shot tasks "
-            f"(oslsm, relation), not {run.config.method}; score 1 shot or a list of episodes"
+            f"({', '.join(able)}), not {run.config.method}; score 1 shot or a list of episodes"
         )
     if shots > 1 and statistics == "episode":
         raise ValueError(

@@ -53,8 +53,8 @@ def refine(run: Run, class_name: str, rounds: int, add: int, replace: bool) -> t
     Args:
       rounds: how often.
       add: images a round.
-      replace: keep the number of supports: the oldest leave. For models that serve only the number
-        of shots they were trained with (the release form of the relation network).
+      replace: keep the number of supports: the oldest leave. For methods that serve only the number
+        of shots they were trained with.
 
     Returns:
       What the JSON file holds (fractions in 0..1), and the rounds.
@@ -189,10 +189,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> None:
     messages.use_compilation_cache()
     opened = open_run(given.workdir, **{name[2:]: getattr(given, name[2:]) for name in RUN})
-    if opened.config.model.get("form") == "release" and not given.replace:
+    if opened.model.serves_its_shots_only and not given.replace:
         raise ValueError(
-            "the release form sums over its supports and serves only the number it was trained "
-            "with; add --replace, or train the paper form"
+            f"this {opened.config.method} serves only the number of supports that it was trained with; "
+            "add --replace"
         )
     result = write(opened, given.class_name, given.rounds, given.add, given.replace)
     print(pages.text(page(result), result))

@@ -34,19 +34,20 @@ def choose(config: ConfigDict, strengths: list[float]) -> dict:
     Raises:
       ValueError: a method without a strength, no weights, or a strength that is not positive.
     """
-    if config.method != "logistic":
-        raise ValueError(f"config.method is {config.method!r}; only 'logistic' has a strength")
-    if not config.init:
-        raise ValueError("config.init names no weights; set it to workdir:FOLDER of a base network")
+    field = methods.get(config.method).tuned
+    if not field:
+        able = [name for name in methods.names() if methods.get(name).tuned]
+        raise ValueError(
+            f"config.method {config.method!r} has no strength to choose; take one of {', '.join(able)}"
+        )
     if not strengths or min(strengths) <= 0:
         raise ValueError(f"strengths {strengths}: expected numbers above 0")
     devices = local_devices()
-    variables = methods.init_variables(methods.build_from(config), config)
-    variables = weights.start(config, variables)
+    _, variables = weights.ready(config)
     state = TrainState(0, variables.pop("params"), variables, ())
     rows = []
     for strength in tqdm(sorted(strengths), desc="strength"):
-        config.model.strength = strength
+        config.model[field] = strength
         validation = loop.Validation(methods.build_from(config), config, devices)
         scores = validation.score(replicate(state, devices))
         rows.append(

@@ -1,7 +1,7 @@
 """Episodes of several classes (C-way K-shot): drawn, gathered, segmented (PANet 4.1).
 
 A method that knows one class at a time segments C times; a pixel belongs to the class of the largest
-logit, to the background if none is positive. PANet compares a pixel with all prototypes at once.
+logit, to the background if none is positive. Others compare a pixel with all classes at once.
 """
 
 import dataclasses
@@ -107,7 +107,7 @@ def scores(
       support_mask: of each image's own class.
       others: 1 on the episode's other classes, which are background to a method of one class.
     """
-    if hasattr(model, "call_ways"):
+    if model.call_ways is not None:
         mask = jnp.where(
             (support_mask <= 0) & (others > 0), weak_annotation.UNDECIDED, support_mask
         )

@@ -26,7 +26,6 @@ from fss_jax.data import datasets
 from fss_jax.data.datasets import Split
 from fss_jax.data.imaging import VOID
 from fss_jax.data.view import fill_color
-from fss_jax.methods.backbones.fcn_classifier import BaseNetwork
 from fss_jax.reports import page as pages
 from fss_jax.reports.page import Page, Table, interval, percent
 from fss_jax.reports.provenance import provenance
@@ -165,17 +164,17 @@ class ClassValidation:
 
 
 def build(config: ConfigDict) -> nn.Module:
-    """The network of a config; its method is 'base'.
+    """The network of a config.
 
     Raises:
-      ValueError: a config of something else.
+      ValueError: a config of a few-shot method.
     """
-    if config.method != "base":
+    if methods.get(config.method).few_shot:
         raise ValueError(
-            f"config.method is {config.method!r}; the base network's config has method 'base', as "
-            "fcn/vgg16"
+            f"config.method {config.method!r} is a few-shot method, not the base network of others; "
+            "train.py trains it"
         )
-    return methods.build_from(config, {"base": BaseNetwork})
+    return methods.build_from(config)
 
 
 def init_variables(model: nn.Module, config: ConfigDict) -> dict[str, Any]:
@@ -190,8 +189,8 @@ LEARNER = loop.Learner(build, init_variables, training_view, class_loss, ClassVa
 
 
 def learner_of(config: ConfigDict) -> loop.Learner:
-    """What a config trains: this network if its method is 'base', else that method."""
-    return LEARNER if config.method == "base" else loop.Learner()
+    """What a config trains: a few-shot method on episodes, a network for others on classes."""
+    return loop.Learner() if methods.get(config.method).few_shot else LEARNER
 
 
 def train(config: ConfigDict, workdir: str | Path, device_count: int = 0) -> dict:
@@ -203,7 +202,7 @@ def train(config: ConfigDict, workdir: str | Path, device_count: int = 0) -> dic
     validation = ClassValidation(build(stored), stored, [])
     scores = validation.scores(found.variables)
     result = {
-        "method": "base",
+        "method": stored.method,
         "dataset": stored.dataset,
         "split": stored.val_split,
         "images": len(validation.bank.sizes),

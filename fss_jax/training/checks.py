@@ -11,14 +11,13 @@ from fss_jax.data.datasets import Split
 from fss_jax.data.records import Records, TooFewImages
 from fss_jax.runtime import precision
 from fss_jax.scoring import protocols
-from fss_jax.training.losses import LOSSES, PAIR_LOSSES
+from fss_jax.training.losses import LOSSES
 
 AT_LEAST_1 = (
     "canvas", "shots", "queries", "support_size", "steps", "batch", "accumulate", "halve_every",
     "steps_per_dispatch", "val_episodes", "eval_every", "log_every", "eval_batch",
 )  # fmt: skip
 KNOWN = {
-    "loss": LOSSES + PAIR_LOSSES,
     "void": VOIDS,
     "dtype": ("float32", "bfloat16"),
     "matmul_precision": precision.NAMES,
@@ -30,20 +29,18 @@ def check(config: ConfigDict) -> None:
     for name in AT_LEAST_1:
         if config[name] < 1:
             raise ValueError(f"config.{name} is {config[name]}; expected at least 1")
-    for name, known in KNOWN.items():
+    method = methods.get(config.method)
+    for name, known in {**KNOWN, "loss": (*LOSSES, *method.own_losses)}.items():
         if config[name] not in known:
             raise ValueError(
                 f"unknown config.{name} {config[name]!r}; expected one of {', '.join(known)}"
             )
-    if config.loss in PAIR_LOSSES and config.method != "siamese":
+    if not method.trained:
+        weights = ""
+        if method.stands_on:
+            weights = f", with --init workdir:W of a trained {method.stands_on} W"
         raise ValueError(
-            f"config.loss {config.loss!r} is the Siamese network's own; for the method "
-            f"{config.method!r} choose one of {', '.join(LOSSES)}"
-        )
-    if config.method in methods.UNTRAINED:
-        raise ValueError(
-            f"config.method {config.method!r} has nothing to train; run fss evaluate --config, "
-            "for 1-NN, the linear classifiers and fine-tuning with --init workdir:W of a base network W"
+            f"config.method {config.method!r} has nothing to train; run fss evaluate --config{weights}"
         )
     imaging.preprocessing(config.model.get("preprocessing", ""))
     protocols.get(config.protocol)

@@ -75,8 +75,8 @@ def episode_loss(model: nn.Module, config: ConfigDict) -> tuple[Callable, Callab
             mutable=["batch_stats", "losses"],
         )
         logits, updated = apply()
-        if config.loss == "pairs":  # XLA shares the features
-            loss, _ = apply(episode.query_mask, method="pair_loss")
+        if config.loss in model.own_losses:  # XLA shares the features
+            loss, _ = apply(episode.query_mask, method=model.own_losses[config.loss])
         else:
             loss = segmentation_loss(
                 logits,

@@ -6,7 +6,6 @@ import optax
 from jaxtyping import Array, Float
 
 LOSSES = ("sum", "mean", "mse")
-PAIR_LOSSES = ("pairs",)  # a method's own, of pairs of cells: see Siamese.pair_loss
 
 
 def segmentation_loss(

@@ -17,8 +17,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
+from fss_jax import methods
 from fss_jax.weights import caffe, dino, exported, fss1000, hub, keras, torchvision, workdirs
 from fss_jax.weights.layouts import Imported
 from fss_jax.weights.placing import place
@@ -83,12 +85,33 @@ def start(config: ConfigDict, variables: Mapping[str, Any]) -> dict[str, Any]:
         other way round, whose shapes agree but not their answers.
     """
     kind = config.init.partition(":")[0]
-    source = config.model.get("source", "torchvision")
-    backbone = config.model.get("backbone", "vgg16")
-    if config.method == "relation" and backbone != "vgg16" and kind in WITH_ARCH and kind != source:
+    source = methods.build_from(config).built_for
+    if source and kind in WITH_ARCH and kind != source:
         raise ValueError(
             f"weights {config.init!r} with a backbone built for {source}'s: set "
             f"config.model.source={kind} (see docs/weights.md)"
         )
     variables, config.model.preprocessing = load(config.init, variables, config.init_skip)
     return variables
+
+
+def ready(config: ConfigDict) -> tuple[methods.Method, dict[str, Any]]:
+    """A config's method with the weights of `config.init`, usable as one that was trained is.
+
+    This is how a method that needs no training comes to its weights, if it has any. The
+    preprocessing of the weights goes into the config.
+
+    Raises:
+      ValueError: it has weights, and the config names none; or as `start`.
+    """
+    model = methods.build_from(config)
+    if not config.init:
+        shapes = jax.eval_shape(lambda: methods.init_variables(model, config))
+        if shapes.get("params"):
+            raise ValueError(
+                f"the method {config.method!r} has weights, and its config names none: set config.init"
+            )
+    variables = methods.init_variables(model, config)
+    if config.init:
+        variables = start(config, variables)
+    return methods.build_from(config), variables

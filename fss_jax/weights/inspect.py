@@ -5,16 +5,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from fss_jax import weights
+from fss_jax import methods, weights
 from fss_jax.data import imaging
+from fss_jax.methods import backbones
 from fss_jax.methods.backbones import convnext, vit
-from fss_jax.methods.backbones.alexnet import AlexNet
-from fss_jax.methods.backbones.inception import InceptionV3
-from fss_jax.methods.backbones.resnet import ResNet
-from fss_jax.methods.backbones.squeezenet import SqueezeNet
 from fss_jax.methods.backbones.vgg import VGG
-from fss_jax.methods.oslsm import OSLSM
-from fss_jax.methods.relation import RelationNetwork
 from fss_jax.weights import caffe, dino, fss1000, keras, torchvision
 from fss_jax.weights.caffe_files import read_caffe
 from fss_jax.weights.keras_files import read_keras
@@ -30,18 +25,8 @@ READERS = {
     "keras": read_keras,
 }
 KINDS = {"torch": "torchvision", "safetensors": "torchvision", "caffe": "caffe", "keras": "keras"}
-BACKBONES = {
-    "vgg16": VGG(),
-    "vgg16_bn": VGG(norm="batch"),
-    "alexnet": AlexNet(),
-    "resnet50": ResNet(50),
-    "resnet101": ResNet(101),
-    "inception_v3": InceptionV3(),
-    "squeezenet1_0": SqueezeNet(),
-    "fcn32s": VGG(outputs=0),
-}
-DINO = {name: make() for name, make in (vit.VARIANTS | convnext.VARIANTS).items()}
-METHODS = {"oslsm": OSLSM(), "fss1000": RelationNetwork()}
+DINO = {**vit.VARIANTS, **convnext.VARIANTS}
+WHOLE = {"oslsm": "oslsm", "fss1000": "relation"}  # the method of a release of all its weights
 
 
 # Layers that tell DINO's files, in Hugging Face's layout or in Meta's, from torchvision's.
@@ -80,9 +65,12 @@ def expected(arch: str) -> dict:
     """Shapes of the variables of an architecture at full size."""
     image = jax.ShapeDtypeStruct((1, 1, 224, 224, 3), np.float32)
     mask = jax.ShapeDtypeStruct((1, 1, 224, 224), np.float32)
-    if arch in METHODS:
-        return jax.eval_shape(METHODS[arch].init, jax.random.key(0), image, mask, image)
-    return jax.eval_shape((BACKBONES | DINO)[arch].init, jax.random.key(0), image)
+    if arch in WHOLE:
+        return jax.eval_shape(
+            methods.build(WHOLE[arch]).init, jax.random.key(0), image, mask, image
+        )
+    network = VGG(outputs=0) if arch == "fcn32s" else backbones.get(arch).network()
+    return jax.eval_shape(network.init, jax.random.key(0), image)
 
 
 def report(path: Path, arch: str | None) -> list[str]:

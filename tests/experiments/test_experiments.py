@@ -13,7 +13,6 @@ from fss_jax.experiments import oslsm_table1, runner, toy
 from fss_jax.experiments.curves import LearningCurves
 from fss_jax.experiments.runner import BaseTraining, Experiment, Scoring, Training
 from fss_jax.experiments.timing import TimingTable, measure
-from fss_jax.methods.backbones.fcn_classifier import BaseNetwork
 from fss_jax.scoring import protocols, results
 
 ALL = experiments.EXPERIMENTS | experiments.SMALL
@@ -35,8 +34,8 @@ def test_an_experiment_names_only_what_exists(name, shrunk, tmp_path):
         assert not training.start or training.start in trained, "starts from a later training"
         trained.add(training.name)
         config = training.get_config("data", tmp_path)
-        kinds = {"base": BaseNetwork} if isinstance(training, BaseTraining) else methods.METHODS
-        methods.build_from(config, kinds)
+        methods.build_from(config)
+        assert methods.get(config.method).few_shot != isinstance(training, BaseTraining)
         assert config.init == f"workdir:{tmp_path / training.start}" or not training.start
         assert not shrunk or (config.steps == 2 and config.dataset == toy.DATASET)
     known = set(inspect.signature(results.evaluate).parameters)

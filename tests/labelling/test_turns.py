@@ -16,7 +16,7 @@ from fss_jax import Segmenter
 from fss_jax.labelling import manifest
 from fss_jax.labelling.labels import CORRECTED, Labels
 from fss_jax.labelling.manifest import Manifest
-from fss_jax.labelling.segmenter import Prediction
+from fss_jax.labelling.prediction import Prediction
 from fss_jax.labelling.workbench import Workbench
 
 COUNT = 20

@@ -75,7 +75,7 @@ def test_an_empty_and_a_full_mask(name):
 @pytest.mark.parametrize("name", sorted(set(METHODS) - {"cosegment"}))
 def test_fields_are_checked(name):
     for fields, message in (
-        ({"backbone": "vgg19"}, "backbone 'vgg19': choose one of"),
+        ({"backbone": "vgg19"}, "unknown backbone 'vgg19': did you mean 'vgg16'"),
         ({"geometry": "sparse"}, "geometry 'sparse': choose one of"),
         ({"backbone": "alexnet", "norm": "batch"}, "takes no blocks, norm or remat"),
     ):

@@ -6,9 +6,9 @@ import numpy as np
 import reference_layers as reference
 
 from fss_jax.data import imaging
-from fss_jax.methods.backbones import fcn
 from fss_jax.methods.backbones.vgg import VGG
 from fss_jax.methods.finetune import FineTuning
+from fss_jax.methods.layers import cells
 
 FIELDS = {"geometry": "dilated4", "blocks": ((1, 8), (1, 8)), "hidden": 12, "fc6_size": 1}
 FIELDS |= {"preprocessing": "centered"}
@@ -35,7 +35,7 @@ def hand_written_steps(params, maps, mask, steps):
     theta = [w6, b6, w7, b7, np.ones(12), np.zeros(12), np.zeros(12), np.zeros(())]
     speed = [np.zeros_like(x) for x in theta]
     x = maps.reshape(-1, maps.shape[-1]).astype(np.float64)
-    rows = fcn.interpolation(16, 4, fcn.geometry("dilated4"), 1.5)
+    rows = cells.interpolation(16, 4, cells.geometry("dilated4"), 1.5)
     for _ in range(steps):
         w6, b6, w7, b7, scale, shift, w8, b8 = theta
         h6 = relu(x @ w6 + b6)

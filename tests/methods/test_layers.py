@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import reference_layers as reference
 
-from fss_jax.methods.layers import core
+from fss_jax.methods import layers
+from fss_jax.methods.layers import normalization
 
 
 def normal(*shape, seed=0):
@@ -34,7 +35,7 @@ def flat(x):
 )
 def test_conv(fields):
     x = normal(2, 3, 9, 11, 4)
-    conv = core.Conv(5, bias_init=jax.nn.initializers.normal(1.0), **fields)
+    conv = layers.Conv(5, bias_init=jax.nn.initializers.normal(1.0), **fields)
     y, variables = conv.init_with_output(jax.random.key(0), x)
     keys = {k: v for k, v in fields.items() if k in ("stride", "dilation", "padding")}
     expected = reference.conv(flat(x), reference.float64(variables["params"]), **keys)
@@ -44,13 +45,13 @@ def test_conv(fields):
 @pytest.mark.parametrize("size,stride,padding", [(2, 2, 0), (3, 2, 1), (3, 2, 0), (3, 1, 1)])
 def test_max_pool(size, stride, padding):
     x = normal(2, 3, 13, 12, 2)
-    y = core.max_pool(x, size, stride, padding)
+    y = layers.max_pool(x, size, stride, padding)
     np.testing.assert_array_equal(flat(y), reference.max_pool(flat(x), size, stride, padding))
 
 
 def test_ceil_pooling_keeps_the_incomplete_window():
     x = normal(1, 7, 6, 2)
-    y = core.max_pool(x, 2, 2, ceil=True)
+    y = layers.max_pool(x, 2, 2, ceil=True)
     padded = np.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0)), constant_values=-np.inf)
     np.testing.assert_array_equal(y, reference.max_pool(padded))
 
@@ -59,7 +60,7 @@ def test_ceil_pooling_keeps_the_incomplete_window():
 @pytest.mark.parametrize("out", [(10, 14), (1, 3), (5, 7), (13, 4)])
 def test_resize(out, align_corners):
     x = normal(2, 1, 5, 7, 3)
-    y = core.resize_bilinear(x, out, align_corners=align_corners)
+    y = layers.resize(x, out, align_corners=align_corners)
     expected = reference.resize(flat(x), *out, align_corners)
     np.testing.assert_allclose(flat(y), expected, atol=1e-5)
     if out[0] > 1 and align_corners:
@@ -69,18 +70,18 @@ def test_resize(out, align_corners):
 
 def test_nearest():
     x = normal(1, 2, 3, 1)
-    y = core.nearest_x2(x)
+    y = layers.nearest_x2(x)
     np.testing.assert_array_equal(y[0, :, :, 0], np.kron(x[0, :, :, 0], np.ones((2, 2))))
 
 
 def run_norm(statistics, x, *, train, **fields):
-    norm = core.BatchNorm(statistics, **fields)
+    norm = layers.BatchNorm(statistics, **fields)
     variables = norm.init(jax.random.key(0), x)
     return norm.apply(variables, x, train=train, mutable=["batch_stats"])
 
 
 @pytest.mark.parametrize("train", [False, True])
-@pytest.mark.parametrize("statistics", core.STATISTICS)
+@pytest.mark.parametrize("statistics", normalization.STATISTICS)
 def test_norm_uses_the_statistics_it_names(statistics, train):
     x = 3.0 * normal(2, 3, 4, 5, 6) + jnp.arange(2.0).reshape(2, 1, 1, 1, 1)
     y, state = run_norm(statistics, x, train=train)
@@ -111,7 +112,7 @@ def test_momentum_zero_keeps_the_last_batch():
 
 def test_norm_shares_training_statistics_between_devices():
     x = normal(2, 1, 3, 4, 4, 5)
-    norm = core.BatchNorm("batch", axis_name="devices")
+    norm = layers.BatchNorm("batch", axis_name="devices")
     variables = norm.init(jax.random.key(0), x[0])
     step = jax.pmap(
         lambda x: norm.apply(variables, x, train=True, mutable=["batch_stats"]),
@@ -119,7 +120,7 @@ def test_norm_shares_training_statistics_between_devices():
         devices=jax.devices()[:2],
     )
     y, state = step(x)
-    whole, whole_state = core.BatchNorm("batch").apply(
+    whole, whole_state = layers.BatchNorm("batch").apply(
         variables, x.reshape(2, 3, 4, 4, 5), train=True, mutable=["batch_stats"]
     )
     np.testing.assert_allclose(np.asarray(y).reshape(whole.shape), whole, atol=1e-5)

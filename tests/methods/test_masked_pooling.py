@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 import reference_layers as reference
 
-from fss_jax.methods.layers.core import interpolation
-from fss_jax.methods.layers.masked_pooling import masked_average, split
+from fss_jax.methods.layers import interpolation, masked_average, split
 
 
 def matrices(size, out):

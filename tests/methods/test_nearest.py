@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import reference_layers as reference
 
-from fss_jax.methods.backbones import fcn
-from fss_jax.methods.backbones.dense import cell_labels
+from fss_jax.methods.layers.cells import cell_labels, geometry
 from fss_jax.methods.nearest import NearestNeighbor, margin, nearest_distances
 
 SMALL = {
@@ -63,7 +62,7 @@ def test_one_class_alone():
     [("release", -8.5, (224, 200), (9, 8)), ("dilated8", 3.5, (45, 64), (6, 8))],
 )
 def test_a_cell_is_what_most_of_its_pixels_are(name, center, size, cells):
-    layout = fcn.geometry(name)
+    layout = geometry(name)
     rng = np.random.default_rng(0)
     mask = np.repeat(np.repeat(rng.random((15, 14)) < 0.5, 16, 0), 16, 1)
     mask = mask[: size[0], : size[1]].astype(np.float32)

@@ -11,7 +11,7 @@ import reference_oslsm as reference
 
 from fss_jax.methods.backbones.alexnet import AlexNet
 from fss_jax.methods.backbones.vgg import VGG
-from fss_jax.methods.layers.fully_connected import Window
+from fss_jax.methods.layers import Window
 
 SMALL = {"width": 1 / 32, "outputs": 10, "dropout": 0.0}
 

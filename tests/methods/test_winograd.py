@@ -6,8 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fss_jax.methods.layers import winograd
-from fss_jax.methods.layers.core import Conv
+from fss_jax.methods.layers import Conv, winograd
 from fss_jax.runtime import flops, memory
 
 

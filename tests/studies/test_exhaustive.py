@@ -147,19 +147,16 @@ def test_sampled_lists_scatter_around_the_expected_score(metric):
 
 
 @pytest.mark.parametrize(
-    "batch_norm, method, shots, said",
+    "method, fields, shots, said",
     [
-        ("batch", "oslsm", 1, "depends on the other images"),
-        ("episode", "oslsm", 2, "normalized together"),
-        ("running", "panet", 2, "oslsm, relation"),
-        ("running", "oslsm", 9, "needs 10"),
+        ("relation", {"batch_norm": "batch"}, 1, "depends on the other images"),
+        ("relation", {"batch_norm": "episode"}, 2, "normalized together"),
+        ("panet", {}, 2, "oslsm, relation"),
+        ("oslsm", {}, 9, "needs 10"),
     ],
 )
-def test_what_has_no_score_of_its_own_is_refused(workdir, batch_norm, method, shots, said):
-    run = open_run(workdir)
-    run.config.model.batch_norm, run.config.method = batch_norm, method
-    if method != "oslsm":
-        run = dataclasses.replace(run, model=methods.build(method))
+def test_what_has_no_score_of_its_own_is_refused(workdir, method, fields, shots, said):
+    run = dataclasses.replace(open_run(workdir), model=methods.build(method, **fields))
     with pytest.raises(ValueError, match="^[^\n]*$") as error:
         every_pair.check(run, shots)
     assert said in str(error.value)

@@ -40,8 +40,8 @@ def test_mistakes_are_told(config):
     with pytest.raises(ValueError, match="expected numbers above 0"):
         regularization.choose(config, [0.0])
     config.init = ""
-    with pytest.raises(ValueError, match="workdir:FOLDER of a base network"):
+    with pytest.raises(ValueError, match="names none: set config.init"):
         regularization.choose(config, [1.0])
     config.method = "nearest"
-    with pytest.raises(ValueError, match="only 'logistic' has a strength"):
+    with pytest.raises(ValueError, match="has no strength to choose; take one of logistic"):
         regularization.choose(config, [1.0])

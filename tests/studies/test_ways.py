@@ -12,6 +12,7 @@ import toy
 
 from fss_jax.data import bank, datasets
 from fss_jax.data.records import TooFewImages
+from fss_jax.methods.contract import Method
 from fss_jax.methods.panet import PANet
 from fss_jax.scoring import metrics, protocols
 from fss_jax.studies import several_classes, ways
@@ -84,7 +85,7 @@ def test_truth_and_other_classes_are_those_of_the_label_map(split, records, pixe
     assert float((masks * others).max()) == 0.0 and float(others.max()) == 1.0
 
 
-class ByColor(nn.Module):
+class ByColor(Method):
     """Segments what has the color of the support's object: knows one class at a time."""
 
     @nn.compact

@@ -22,7 +22,7 @@ from fss_jax.training import base_network
 @pytest.fixture
 def config(toy_config):
     c = toy_config
-    c.method, c.rule = "base", "class_uniform"
+    c.method, c.rule = "base", "class_uniform"  # as earlier versions called fcn
     c.canvas = 40
     del c.model.num_outputs, c.model.logit_scale
     c.model.classes = 8  # one more than the toy's six and background: never right
@@ -139,5 +139,5 @@ def test_mistakes_are_told(config, toy_data):
     with pytest.raises(ValueError, match="6 classes.*--config.model.classes=7"):
         base_network.training_view(split, config)
     config.method = "oslsm"
-    with pytest.raises(ValueError, match="the base network's config has method 'base'"):
+    with pytest.raises(ValueError, match="'oslsm' is a few-shot method"):
         base_network.build(config)

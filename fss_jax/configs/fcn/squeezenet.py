@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     c.void = "ignore"
     c.drop_rare_classes = True  # of a subset of PASCAL
 
-    c.method = "base"
+    c.method = "fcn"
     c.model = ConfigDict(
         {
             "backbone": "squeezenet1_0",

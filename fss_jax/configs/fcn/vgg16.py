@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
     c.query_size = 500  # queries at their own size
     c.void = "ignore"
 
-    c.method = "base"
+    c.method = "fcn"
     c.model = ConfigDict(
         {
             "classes": 16,

@@ -6,8 +6,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fss_jax.methods.layers.core import Conv, max_pool, scaled
-from fss_jax.methods.layers.fully_connected import fully_connected
+from fss_jax.methods.backbones import Backbone, Tail
+from fss_jax.methods.layers import Conv, fully_connected, head_of, max_pool, scaled
 
 STRIDE = 32
 # (name, channels, kernel, stride, padding); pooled after POOL_AFTER by 3x3 windows, stride 2.
@@ -85,3 +85,16 @@ class AlexNet(nn.Module):
         if self.hidden:
             x = fully_connected(self, x, train=train)
         return x, layers
+
+
+BACKBONES = {
+    "alexnet": Backbone(
+        network=AlexNet,
+        stride=STRIDE,
+        channels=CONVS[-1][1],
+        fcn=AlexNet,
+        takes=("hidden", "fc6_size"),
+        fc6_map=6,
+        tail=Tail(("fc6", "fc7"), {"hidden": 0}, lambda method: head_of(method, STRIDE)),
+    )
+}

@@ -7,8 +7,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from fss_jax.methods.backbones import Backbone
 from fss_jax.methods.backbones.vit import layer_norm
-from fss_jax.methods.layers.core import Conv
+from fss_jax.methods.layers import Conv
 from fss_jax.methods.layers.depthwise import depthwise
 
 
@@ -106,4 +107,22 @@ VARIANTS = {
     "dinov3_convnext_small": functools.partial(ConvNeXt, (3, 3, 27, 3)),
     "dinov3_convnext_base": functools.partial(ConvNeXt, (3, 3, 27, 3), (128, 256, 512, 1024)),
     "dinov3_convnext_large": functools.partial(ConvNeXt, (3, 3, 27, 3), (192, 384, 768, 1536)),
+}
+
+
+def _covering(make, *, width=1.0, dtype=jnp.float32, axis_name=None, remat=False) -> ConvNeXt:
+    if width != 1.0:
+        raise ValueError(f"width {width}: this backbone has one width, 1")
+    return make(dtype=dtype, remat=remat)
+
+
+BACKBONES = {
+    name: Backbone(
+        network=make,
+        stride=32,
+        channels=make().dims[-1],
+        covering=functools.partial(_covering, make),
+        takes=("remat",),
+    )
+    for name, make in VARIANTS.items()
 }

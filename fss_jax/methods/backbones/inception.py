@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fss_jax.methods.layers.core import ConvNorm, max_pool, scaled
+from fss_jax.methods.backbones import Backbone
+from fss_jax.methods.layers import ConvNorm, max_pool, scaled
 
 _INIT = nn.initializers.truncated_normal(0.1)  # torchvision's; its BatchNorm has epsilon 1e-3
 
@@ -195,3 +196,28 @@ class InceptionV3(nn.Module):
             if name in ("Mixed_5d", "Mixed_6e", "Mixed_7c"):
                 features[name] = x
         return x, features
+
+
+def _pyramid(*, width, dtype, batch_norm, axis_name, remat=False, source="") -> InceptionV3:
+    return InceptionV3(
+        width=width,
+        padded=True,
+        count_border=source != "keras",
+        batch_norm=batch_norm,
+        axis_name=axis_name,
+        dtype=dtype,
+    )
+
+
+BACKBONES = {
+    "inception_v3": Backbone(
+        network=InceptionV3,
+        stride=32,
+        channels=2048,
+        preprocessing="tf",
+        pyramid=_pyramid,
+        # The last map of each stride: our choice, the paper's is not known.
+        skips=("Mixed_6e", "Mixed_5d", "Conv2d_4a_3x3", "Conv2d_2b_3x3", None),
+        compiles_slowly=True,
+    )
+}

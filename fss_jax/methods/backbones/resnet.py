@@ -7,7 +7,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fss_jax.methods.layers.core import BatchNorm, Conv, max_pool, recomputed, scaled
+from fss_jax.methods.backbones import Backbone
+from fss_jax.methods.layers import BatchNorm, Conv, max_pool, recomputed, scaled
 
 STAGES = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 CHANNELS = (64, 128, 256, 512)  # of the bottleneck's 3x3; a stage puts out four times as many
@@ -110,3 +111,45 @@ class ResNet(nn.Module):
             name=f"layer{stage + 1}_{block}",
         )
         return bottleneck(x, train=train)
+
+
+def _middle(depth, *, width, dtype, batch_norm, axis_name) -> ResNet:
+    """Blocks 1 to 3 at stride 8, the third dilated (CANet 4.1)."""
+    return ResNet(
+        depth,
+        width=width,
+        stages=3,
+        strides=(1, 2, 1),
+        dilations=(1, 1, 2),
+        stride_first=True,  # though its weights, torchvision's, have it in the 3x3
+        batch_norm=batch_norm,
+        axis_name=axis_name,
+        dtype=dtype,
+    )
+
+
+def _pyramid(depth, *, width, dtype, batch_norm, axis_name, remat=False, source="") -> ResNet:
+    return ResNet(
+        depth,
+        width=width,
+        stride_first=source == "keras",
+        batch_norm=batch_norm,
+        axis_name=axis_name,
+        dtype=dtype,
+        remat=remat,
+    )
+
+
+BACKBONES = {
+    f"resnet{depth}": Backbone(
+        network=functools.partial(ResNet, depth),
+        stride=32,
+        channels=4 * CHANNELS[-1],
+        middle=functools.partial(_middle, depth),
+        middle_maps=("layer2", "layer3"),
+        pyramid=functools.partial(_pyramid, depth),
+        skips=("layer3", "layer2", "layer1", "stem", None),
+        compiles_slowly=depth > 50,
+    )
+    for depth in STAGES
+}

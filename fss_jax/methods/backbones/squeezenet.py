@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fss_jax.methods.layers.core import Conv, max_pool, scaled
+from fss_jax.methods.backbones import Backbone, Tail
+from fss_jax.methods.layers import Conv, max_pool, scaled
 
 # (squeeze, expand) channels of fire2 ... fire9; each half of what is expanded has `expand`.
 FIRES = (
@@ -114,9 +115,34 @@ class SqueezeNet(nn.Module):
         return x, {name: layers[name] for name in named if name in layers}
 
 
-def covering(width: float, dtype: Any, **fields: Any) -> SqueezeNet:
+def covering(
+    *, width: float, dtype: Any, axis_name: str | None = None, **fields: Any
+) -> SqueezeNet:
     """The trunk without classifier, its cells over the whole image: ceil(n / 16) of n pixels a side.
 
     Cell i's middle is pixel 16 i + 8, as if the image were cut in squares.
     """
     return SqueezeNet(width=width, stride=STRIDE, pad=9, outputs=0, dtype=dtype, **fields)
+
+
+def _middle(*, width, dtype, batch_norm="", axis_name=None) -> SqueezeNet:
+    return covering(width=width, dtype=dtype, fires=8)
+
+
+def _last_fire(method: nn.Module) -> Fire:
+    sizes = fire_channels(9, method.width)
+    return Fire(*sizes, method.dtype, as_product=True, parent=None)
+
+
+BACKBONES = {
+    "squeezenet1_0": Backbone(
+        network=SqueezeNet,
+        stride=STRIDE,
+        channels=FEATURES,
+        covering=covering,
+        middle=_middle,
+        middle_maps=("fire8",),
+        fcn=SqueezeNet,
+        tail=Tail(("fire9",), {"fires": 8}, _last_fire),
+    )
+}

@@ -8,8 +8,16 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fss_jax.methods.layers.core import BatchNorm, Conv, max_pool, recomputed, scaled
-from fss_jax.methods.layers.fully_connected import fully_connected
+from fss_jax.methods.backbones import Backbone, Tail
+from fss_jax.methods.layers import (
+    BatchNorm,
+    Conv,
+    fully_connected,
+    head_of,
+    max_pool,
+    recomputed,
+    scaled,
+)
 
 VGG16 = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 NORMS = ("none", "batch")
@@ -123,3 +131,31 @@ class VGG(nn.Module):
                 )(x, train=train)
             x = layers[f"conv{name}"] = nn.relu(x)
         return (max_pool(x, 2, 2, ceil=True) if pooled else x), layers
+
+
+def _pyramid(*, width, dtype, batch_norm, axis_name, remat=False, source="") -> VGG:
+    norms = {"norm": "batch", "batch_norm": batch_norm, "axis_name": axis_name}
+    return VGG(width=width, hidden=0, dtype=dtype, remat=remat, **norms)
+
+
+BACKBONES = {
+    "vgg16": Backbone(
+        network=VGG,
+        stride=32,
+        channels=VGG16[-1][1],
+        pyramid=_pyramid,
+        skips=("conv5_3", "conv4_3", "conv3_3", "conv2_2", "conv1_2"),
+        fcn=VGG,
+        takes=("hidden", "fc6_size", "blocks", "norm", "axis_name", "remat"),
+        fc6_map=7,
+        tail=Tail(
+            ("fc6", "fc7"),
+            {"hidden": 0},
+            lambda method: head_of(method, 2 ** len(method.blocks)),
+        ),
+        toy={"blocks": ((1, 64), (1, 128), (1, 256)), "geometry": "dilated8", "fc6_size": 1},
+    ),
+    "vgg16_bn": Backbone(
+        network=functools.partial(VGG, norm="batch"), stride=32, channels=VGG16[-1][1]
+    ),
+}

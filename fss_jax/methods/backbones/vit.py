@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from fss_jax.methods.backbones import Backbone
 from fss_jax.methods.layers.positions import bicubic, rotate, rotation
 
 _init = nn.initializers.truncated_normal(0.02)
@@ -280,4 +281,22 @@ VARIANTS = {
     "dinov3_vith16plus": functools.partial(
         ViT, dim=1280, depth=32, heads=20, hidden=5120, gated=True, **_DINOV3
     ),
+}
+
+
+def _covering(make, *, width=1.0, dtype=jnp.float32, axis_name=None, remat=False) -> ViT:
+    if width != 1.0:
+        raise ValueError(f"width {width}: this backbone has one width, 1")
+    return make(dtype=dtype, remat=remat)
+
+
+BACKBONES = {
+    name: Backbone(
+        network=make,
+        stride=make.keywords.get("patch", 14),
+        channels=make.keywords["dim"],
+        covering=functools.partial(_covering, make),
+        takes=("remat",),
+    )
+    for name, make in VARIANTS.items()
 }

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from fss_jax.methods.layers.core import Conv, scaled, windows
+from fss_jax.methods.layers.convolution import Conv, scaled, windows
 
 
 class Window(nn.Module):
@@ -106,3 +106,39 @@ def fully_connected(
         return x
     init = nn.initializers.lecun_normal()
     return Conv(net.outputs, 1, kernel_init=init, dtype=net.dtype, name="fc8")(x)
+
+
+class Head(nn.Module):
+    """fc6 and fc7 of a backbone, by themselves. Fields as in fully_connected."""
+
+    hidden: int
+    width: float
+    fc6_size: int
+    dilation: int
+    same: bool
+    dtype: Any
+    dropout: float = 0.0
+    outputs: int = 0
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n oh ow d"]:
+        return fully_connected(self, x, dilation=self.dilation, same=self.same, as_product=True)
+
+
+def head_of(method: nn.Module, natural: int) -> Head:
+    """fc6 and fc7 as in a method's `features`.
+
+    Args:
+      method: fields hidden, width, dtype; `layout` and `features` of its setup.
+      natural: the network's stride with all its poolings.
+    """
+    stride = method.layout.stride
+    return Head(
+        method.hidden,
+        method.width,
+        method.features.fc6_size,
+        dilation=natural // stride,
+        same=stride < natural,
+        dtype=method.dtype,
+        parent=None,
+    )

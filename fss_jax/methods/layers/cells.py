@@ -10,7 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
+
+from fss_jax.methods.layers.masked_pooling import split
 
 SURE = 1e-6  # probabilities are kept this far from 0 and 1
 
@@ -47,12 +49,21 @@ GEOMETRIES = {
     # Cells over the whole image: cell i's middle is pixel 16 i + 8.
     "squeezenet": Geometry(stride=16, pad=9, clamp=True),
 }
+COVERING = (
+    "covering"  # any backbone's own cells over the whole image, as if it were cut into squares
+)
 
 
-def geometry(name: str) -> Geometry:
-    """The geometry of this name; ValueError for an unknown one."""
+def geometry(name: str, stride: int = 32) -> Geometry:
+    """The geometry of this name, for a backbone of so many pixels per cell.
+
+    Raises:
+      ValueError: an unknown name.
+    """
+    if name == COVERING:
+        return Geometry(stride, clamp=True)
     if name not in GEOMETRIES:
-        raise ValueError(f"geometry {name!r}: choose one of {', '.join(GEOMETRIES)}")
+        raise ValueError(f"geometry {name!r}: choose one of {', '.join((*GEOMETRIES, COVERING))}")
     return GEOMETRIES[name]
 
 
@@ -102,3 +113,35 @@ def upsample(
         return score
     score = jnp.clip(score, SURE, 1.0 - SURE)
     return jnp.log(score) - jnp.log1p(-score)  # back to a logit: positive where over one half
+
+
+def membership(size: int, cells: int, layout: Geometry, first_center: float) -> np.ndarray:
+    """[cells, size]: 1 where a pixel lies within half a stride of a cell's center, else 0; one axis."""
+    cell = np.floor((np.arange(size) - first_center) / layout.stride + 0.5)
+    return (cell[None, :] == np.arange(cells)[:, None]).astype(np.float32)
+
+
+def cell_labels(
+    mask: Float[Array, "*b h w"],
+    cells: tuple[int, int],
+    layout: Geometry,
+    first_center: float,
+) -> Int[Array, "*b rows cols"]:
+    """The label of each cell: that of most pixels in its square (protocols.md A.12).
+
+    Args:
+      mask: 1 object, 0 background, negative: undecided.
+      cells: size of the feature map.
+      first_center: where the middle of the first cell lies, in pixels.
+
+    Returns:
+      1 object, 0 background (also where they are even), -1 a cell without a decided pixel, as in
+      the padding around the image.
+    """
+    rows = membership(mask.shape[-2], cells[0], layout, first_center)
+    cols = membership(mask.shape[-1], cells[1], layout, first_center)
+    inside, outside = (
+        jnp.einsum("iy,...yx,jx->...ij", rows, part.astype(jnp.float32), cols)
+        for part in split(mask)
+    )
+    return jnp.where(inside + outside > 0, inside > outside, -1)

@@ -8,12 +8,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fss_jax.methods.backbones import fcn
-from fss_jax.methods.backbones.dense import DenseMethod
-from fss_jax.methods.layers.core import Conv
+from fss_jax.methods.contract.dense import DenseMethod
+from fss_jax.methods.layers import Conv, cells
 
 
-class BaseNetwork(DenseMethod):
+class FCN(DenseMethod):
     """`features` up to fc7 as all dense methods have them, and `score`, one output per class.
 
     Attributes:
@@ -21,6 +20,8 @@ class BaseNetwork(DenseMethod):
     """
 
     classes: int = 16
+
+    few_shot = False
 
     def setup(self):
         super().setup()
@@ -30,7 +31,10 @@ class BaseNetwork(DenseMethod):
         self, image: Float[Array, "b h w 3"], *, train: bool = False
     ) -> Float[Array, "b h w classes"]:
         """Logits of the classes at every pixel of RGB images in 0..255."""
-        cells = self.score(self.encode(image[:, None], train=train))
-        maps = jnp.moveaxis(cells[:, 0], -1, 1)
-        center = self.features.first_center
-        return jnp.moveaxis(fcn.upsample(maps, self.layout, center, image.shape[1:3]), 1, -1)
+        scores = self.score(self.encode(image[:, None], train=train))
+        maps = jnp.moveaxis(scores[:, 0], -1, 1)
+        size = image.shape[1:3]
+        return jnp.moveaxis(cells.upsample(maps, self.layout, self.first_center, size), 1, -1)
+
+
+METHOD = FCN

@@ -8,16 +8,16 @@ import reference_layers
 import reference_oslsm as reference
 from jax import lax
 
-from fss_jax.methods.backbones import fcn
 from fss_jax.methods.backbones.alexnet import AlexNet
 from fss_jax.methods.backbones.vgg import VGG
+from fss_jax.methods.layers import cells
 
 TINY = ((1, 8),) * 5
-LINEAR = [name for name, layout in fcn.GEOMETRIES.items() if not layout.probabilities]
+LINEAR = [name for name, layout in cells.GEOMETRIES.items() if not layout.probabilities]
 
 
 def segmentation(name, network=VGG, **fields):
-    layout = fcn.geometry(name)
+    layout = cells.geometry(name)
     fields = {"fc6_size": 7 if network is VGG else 6, **fields}
     return layout, network(
         width=1 / 64, outputs=0, stride=layout.stride, pad=layout.pad, dropout=0.0, **fields
@@ -48,13 +48,13 @@ def test_upsampling_is_the_deconvolution_and_its_crop(name, size):
     layout, network = segmentation(name)
     assert network.first_center == 31.5 - reference.CROP[name]
     pad = 2 * layout.pad - 2
-    cells = [-(-(s + pad) // 32) - 6 for s in size]
-    score = np.random.default_rng(0).standard_normal(cells)
+    count = [-(-(s + pad) // 32) - 6 for s in size]
+    score = np.random.default_rng(0).standard_normal(count)
     crop = reference.CROP[name]
     expected = reference.deconvolution(score)[crop : crop + size[0], crop : crop + size[1]]
     assert expected.shape == size
     score = jnp.asarray(score, jnp.float32)
-    out = fcn.upsample(score[None], layout, network.first_center, size)[0]
+    out = cells.upsample(score[None], layout, network.first_center, size)[0]
     np.testing.assert_allclose(out, expected, atol=1e-5)
 
     tent = 1 - np.abs(np.arange(64) - 31.5) / 32
@@ -70,8 +70,8 @@ def test_upsampling_is_the_deconvolution_and_its_crop(name, size):
 @pytest.mark.parametrize("name", LINEAR)
 def test_a_constant_stays_constant(name):
     layout, network = segmentation(name)
-    cells = 22 if layout.stride == 32 else -(-500 // layout.stride)
-    out = fcn.upsample(jnp.ones((cells, cells)), layout, network.first_center, (500, 500))
+    count = 22 if layout.stride == 32 else -(-500 // layout.stride)
+    out = cells.upsample(jnp.ones((count, count)), layout, network.first_center, (500, 500))
     # With FCN's own pad the image begins 13 pixels before full cover: Caffe's scores fade there.
     margin = 13 if name == "paper" else 0
     inner = slice(margin, 500 - margin)
@@ -83,10 +83,10 @@ def test_a_constant_stays_constant(name):
 def test_crop_alignment(name, height):
     """Cells that hold their own position upsample to pixels that hold theirs."""
     layout, network = segmentation(name)
-    cells = 30 if layout.stride == 32 else -(-height // layout.stride)
-    position = network.first_center + layout.stride * np.arange(cells)
-    score = jnp.asarray(np.broadcast_to(position[:, None], (cells, cells)), jnp.float32)
-    out = fcn.upsample(score, layout, network.first_center, (height, height))
+    count = 30 if layout.stride == 32 else -(-height // layout.stride)
+    position = network.first_center + layout.stride * np.arange(count)
+    score = jnp.asarray(np.broadcast_to(position[:, None], (count, count)), jnp.float32)
+    out = cells.upsample(score, layout, network.first_center, (height, height))
     edge = layout.stride
     pixel = np.arange(height)[edge:-edge]
     np.testing.assert_allclose(out[edge:-edge, height // 2], pixel, atol=1e-3)
@@ -126,20 +126,20 @@ def test_alexnet_under_the_paper_geometry_lies_as_fcn_alexnet():
 
 def test_unknown_geometry_names_the_known_ones():
     with pytest.raises(ValueError, match="'papr': choose one of release, paper, paper_order"):
-        fcn.geometry("papr")
+        cells.geometry("papr")
 
 
 def test_the_paper_s_order_upsamples_probabilities():
     """Against float64 numpy; a lone sure cell wins more pixels than it does by its logit."""
     score = np.full((3, 3), -8.0)
     score[1, 1] = 1.0
-    layout = fcn.geometry("paper_order")
-    rows = fcn.interpolation(64, 3, layout, 16.0)
+    layout = cells.geometry("paper_order")
+    rows = cells.interpolation(64, 3, layout, 16.0)
     probability = rows @ (1 / (1 + np.exp(-score))) @ rows.T
-    logits = np.asarray(fcn.upsample(jnp.asarray(score, jnp.float32), layout, 16.0, (64, 64)))
+    logits = np.asarray(cells.upsample(jnp.asarray(score, jnp.float32), layout, 16.0, (64, 64)))
     inside = np.abs(probability - 0.5) > 1e-4
     np.testing.assert_array_equal((logits > 0)[inside], (probability > 0.5)[inside])
     by_logit = np.asarray(
-        fcn.upsample(jnp.asarray(score, jnp.float32), fcn.geometry("paper"), 16.0, (64, 64))
+        cells.upsample(jnp.asarray(score, jnp.float32), cells.geometry("paper"), 16.0, (64, 64))
     )
     assert (logits > 0).sum() > (by_logit > 0).sum() > 0

@@ -1,0 +1,114 @@
+"""Convolutions on any number of leading axes, as matrix products where these are faster."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fss_jax.methods.layers import winograd
+
+# N(0, sqrt(2 / (k * k * out))): torchvision's convolutions and the FSS-1000 release.
+he_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+def scaled(channels: int, width: float) -> int:
+    """Channels of a layer at a width multiplier; at least 8."""
+    return max(8, round(width * channels))
+
+
+def windows(
+    x: Float[Array, "*b h w c"],
+    size: tuple[int, int],
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    padding: tuple[int, int] = (0, 0),
+) -> Float[Array, "*b oh ow patch"]:
+    """What each window of a convolution sees, rows x cols x channels in a row, as its kernel lies."""
+    pads = [(0, 0)] * (x.ndim - 3) + [(padding[0],) * 2, (padding[1],) * 2, (0, 0)]
+    x = jnp.pad(x, pads) if any(padding) else x
+    down, across = ((n - 1) * dilation for n in size)
+    rows, cols = x.shape[-3] - down, x.shape[-2] - across
+    shifted = [
+        x[..., i : i + rows : stride, j : j + cols : stride, :]
+        for i in range(0, down + 1, dilation)
+        for j in range(0, across + 1, dilation)
+    ]
+    return jnp.concatenate(shifted, axis=-1)
+
+
+class Conv(nn.Module):
+    """A convolution with PyTorch's symmetric padding, as matrix products where these are faster.
+
+    XLA's CPU convolution is several times slower than the same product for 1x1 kernels
+    (docs/performance.md: 3x forward and backward); on accelerators both are the same operation. Wide
+    3x3 kernels are `winograd`'s on a CPU. Params as nn.Conv's: kernel [k, k, in, features], bias
+    [features].
+
+    Attributes:
+      features: output channels.
+      kernel: height and width of the kernel, or one number for both.
+      stride: pixels between outputs.
+      dilation: pixels between taps.
+      padding: zeros on each side of (height, width); None: the centered k // 2 * dilation.
+      use_bias: whether to add a bias.
+      kernel_init, bias_init: initializers.
+      as_product: gather the windows and multiply: inside a loop XLA's CPU backend takes 30 times as
+        long for the gradient of a convolution's kernel (docs/performance.md), not for a product's.
+      dtype: compute type.
+    """
+
+    features: int
+    kernel: int | tuple[int, int] = 3
+    stride: int = 1
+    dilation: int = 1
+    padding: int | tuple[int, int] | None = None
+    use_bias: bool = True
+    kernel_init: Callable = he_fan_out
+    bias_init: Callable = nn.initializers.zeros
+    as_product: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b h w c"]) -> Float[Array, "*b oh ow features"]:
+        size = (self.kernel, self.kernel) if isinstance(self.kernel, int) else self.kernel
+        kernel = self.param("kernel", self.kernel_init, (*size, x.shape[-1], self.features))
+        x, kernel = x.astype(self.dtype), jnp.asarray(kernel, self.dtype)
+        if size == (1, 1):
+            x = x[..., :: self.stride, :: self.stride, :]
+            y = (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:-1], self.features)
+        else:
+            padding = self.padding
+            if padding is None:
+                padding = tuple(k // 2 * self.dilation for k in size)
+            elif isinstance(padding, int):
+                padding = (padding, padding)
+            if self.as_product:
+                y = windows(
+                    x, size, stride=self.stride, dilation=self.dilation, padding=padding
+                ) @ kernel.reshape(-1, self.features)
+            else:
+                y = self._convolve(x, kernel, padding)
+        if self.use_bias:
+            bias = self.param("bias", self.bias_init, (self.features,)).astype(self.dtype)
+            y = y + bias.reshape((1,) * (y.ndim - 1) + (self.features,))
+        return y
+
+    def _convolve(self, x: Array, kernel: Array, padding: tuple[int, int]) -> Array:
+        images = x.reshape(-1, *x.shape[-3:])
+        simple = (self.stride, self.dilation, padding) == (1, 1, (1, 1))
+        if simple and winograd.pays_off(images, kernel):
+            y = winograd.conv3x3(images, kernel)
+        else:
+            y = jax.lax.conv_general_dilated(
+                images,
+                kernel,
+                window_strides=(self.stride, self.stride),
+                padding=[(p, p) for p in padding],
+                rhs_dilation=(self.dilation, self.dilation),
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            )
+        return y.reshape(*x.shape[:-3], *y.shape[1:])
