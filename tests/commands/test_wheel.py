@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 import toy_pictures
+from packaging.requirements import Requirement
+from setuptools.config import setupcfg
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,6 +29,14 @@ def declared() -> dict[str, set[str]]:
         extra: {re.split(r"[\[<>=;]", line)[0].lower().replace("-", "_") for line in text.split()}
         for extra, text in lists.items()
     }
+
+
+def test_every_requirement_can_be_read():
+    """As setuptools reads them: it takes what follows a ';' in a single line for another one."""
+    options = setupcfg.read_configuration(ROOT / "setup.cfg")["options"]
+    for lines in (options["install_requires"], *options["extras_require"].values()):
+        for line in lines:
+            Requirement(line.partition("#")[0])
 
 
 def imports(path: Path) -> list[tuple[str, bool]]:
