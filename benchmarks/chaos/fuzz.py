@@ -23,7 +23,7 @@ def readers(folder: Path, place) -> dict[str, tuple[Callable, list[Path], float]
     import safetensors.numpy
     import toy_pictures
 
-    from fss_jax.labelling import annotations, pictures
+    from fss_jax.labelling import convert, formats, pictures
     from fss_jax.labelling.annotations import ImageMasks
     from fss_jax.labelling.manifest import Manifest
     from fss_jax.weights import caffe_files, keras_files, torch_files
@@ -45,8 +45,12 @@ def readers(folder: Path, place) -> dict[str, tuple[Callable, list[Path], float]
     Image.fromarray(mask).save(folder / "mask.png")
     Image.fromarray(mask.astype(np.uint8)).convert("P").save(folder / "palette.png")
     known = ImageMasks("x.png", *mask.shape, {"square": mask})
-    annotations.write_coco(folder / "coco.json", [known])
-    annotations.write_labelme(folder / "labelme.json", known)
+    tools = {}  # formats whose annotations are one file
+    for name in formats.names():
+        formats.get(name).write(folder / name, [known], polygons=True)
+        written = [path for path in (folder / name).rglob("*") if path.is_file()]
+        if len(written) == 1 and written[0].suffix in (".json", ".xml"):
+            tools[name] = (convert.read, written, 1.0)
     out = place.folder / "labels"
     log = [out / "manifest.jsonl"] if (out / "manifest.jsonl").is_file() else []
 
@@ -63,8 +67,7 @@ def readers(folder: Path, place) -> dict[str, tuple[Callable, list[Path], float]
         "caffe": (caffe_files.read_caffe, [folder / "x.caffemodel"], 1.0),
         "images": (pictures.read_image, rasters, 1.0),
         "masks": (pictures.read_mask, [folder / "mask.png", folder / "palette.png"], 1.0),
-        "coco": (lambda path: list(annotations.read_coco(path)), [folder / "coco.json"], 1.0),
-        "labelme": (annotations.read_labelme, [folder / "labelme.json"], 1.0),
+        **tools,
         "manifest": (manifest, log, 0.3),
         "hdf5": (keras_files.read_keras, [folder / "x.h5"], 0.002),
     }
