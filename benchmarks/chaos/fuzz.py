@@ -1,8 +1,10 @@
 """Mutated files for every reader: what comes is an answer, or one line that says what is wrong."""
 
+import functools
 import resource
 import signal
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,13 +46,7 @@ def readers(folder: Path, place) -> dict[str, tuple[Callable, list[Path], float]
         Image.fromarray(image).save(folder / name)
     Image.fromarray(mask).save(folder / "mask.png")
     Image.fromarray(mask.astype(np.uint8)).convert("P").save(folder / "palette.png")
-    known = ImageMasks("x.png", *mask.shape, {"square": mask})
-    tools = {}  # formats whose annotations are one file
-    for name in formats.names():
-        formats.get(name).write(folder / name, [known], polygons=True)
-        written = [path for path in (folder / name).rglob("*") if path.is_file()]
-        if len(written) == 1 and written[0].suffix in (".json", ".xml"):
-            tools[name] = (convert.read, written, 1.0)
+    known = ImageMasks("x.png", *mask.shape, {"square": mask}, image=folder / "x.png")
     out = place.folder / "labels"
     log = [out / "manifest.jsonl"] if (out / "manifest.jsonl").is_file() else []
 
@@ -67,10 +63,13 @@ def readers(folder: Path, place) -> dict[str, tuple[Callable, list[Path], float]
         "caffe": (caffe_files.read_caffe, [folder / "x.caffemodel"], 1.0),
         "images": (pictures.read_image, rasters, 1.0),
         "masks": (pictures.read_mask, [folder / "mask.png", folder / "palette.png"], 1.0),
-        **tools,
         "manifest": (manifest, log, 0.3),
-        "hdf5": (keras_files.read_keras, [folder / "x.h5"], 0.002),
+        "hdf5": (keras_files.read_keras, [folder / "x.h5"], 0.02),
     }
+    for name in formats.names():
+        formats.get(name).write(folder / name, [known])
+        written = [p for p in (folder / name).rglob("*") if p.suffix in (".json", ".xml")]
+        found[f"{name} files"] = (functools.partial(convert.read, kind=name), written, 1.0)
     return {name: value for name, value in found.items() if value[1]}
 
 
@@ -107,6 +106,7 @@ def run(place, cases: int, seed: int) -> dict:
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, limits[1]))
     previous = signal.signal(signal.SIGALRM, late)
     counts, faults = {}, []
+    warnings.simplefilter("ignore")  # Pillow warns of what it then refuses
     try:
         for number, (name, (read, sources, part)) in enumerate(known.items()):
             texts = [source.read_bytes() for source in sources]
