@@ -12,6 +12,7 @@ def table(found: dict) -> str:
     lines = [
         f"{about['date']}, {about['machine']}, {about['seconds']} s in all, commit {about['commit']}. "
         f"Command: `{about['command']}`",
+        *([about["note"] + "."] if "note" in about else []),
         "",
         "| tried | size and outcome | held |",
         "| --- | --- | --- |",
