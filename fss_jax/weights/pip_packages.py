@@ -46,7 +46,9 @@ class Package(NamedTuple):
 
 def efficientnet_names(model: int) -> dict[str, str]:
     """Our layer path by the wheel's layer name ('_blocks.3._bn1': 'block3/bn1')."""
-    names = {f"_{layer}": layer for layer in ("conv_stem", "bn0", "conv_head", "bn1", "fc")}
+    # Not plain bn0 and bn1: a pattern that leaves the head's out must not name the blocks'.
+    names = {"_bn0": "stem_bn", "_bn1": "head_bn"}
+    names |= {f"_{layer}": layer for layer in ("conv_stem", "conv_head", "fc")}
     blocks = sum(stage.repeats for stage in efficientnet_lite.stages(model))
     parts = ("expand_conv", "bn0", "depthwise_conv", "bn1", "project_conv", "bn2")
     return names | {

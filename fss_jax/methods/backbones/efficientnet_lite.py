@@ -140,7 +140,7 @@ class EfficientNetLite(nn.Module):
         pads = [same_padding(n, 3, 2) for n in x.shape[-3:-1]]
         x = jnp.pad(x, [(0, 0)] * (x.ndim - 3) + [*pads, (0, 0)])
         stem = Conv(STEM, 3, 2, padding=0, use_bias=False, dtype=self.dtype, name="conv_stem")
-        x = norm("bn0", stem(x))
+        x = norm("stem_bn", stem(x))
         layers, number = {}, 0
         for index, stage in enumerate(stages(self.model)[: self.last], start=1):
             for repeat in range(stage.repeats):
@@ -153,7 +153,7 @@ class EfficientNetLite(nn.Module):
             layers[f"stage{index}"] = x
         if self.outputs:
             head = Conv(HEAD, 1, use_bias=False, dtype=self.dtype, name="conv_head")
-            x = norm("bn1", head(x)).mean((-3, -2), keepdims=True)
+            x = norm("head_bn", head(x)).mean((-3, -2), keepdims=True)
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
             x = Conv(self.outputs, 1, dtype=self.dtype, name="fc")(x)
         return x, layers
