@@ -16,9 +16,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fss_jax.data import imaging
-from fss_jax.methods.backbones.efficientnet_lite import LEVELS, EfficientNetLite
+from fss_jax.methods.backbones.efficientnet_lite import STRIDES, EfficientNetLite
 from fss_jax.methods.backbones.vgg import VGG
-from fss_jax.methods.heads import leave_one_out, neighbors, ridge
+from fss_jax.methods.heads import leave_one_out, neighbors, reliability, ridge
 from fss_jax.methods.layers import cells
 from fss_jax.methods.layers.core import resize_bilinear
 from fss_jax.methods.layers.guided_filter import guided_filter
@@ -36,7 +36,7 @@ class Backbone(NamedTuple):
     levels: tuple[str, ...]
 
 
-_LITE = tuple(LEVELS.values())
+_LITE = tuple(STRIDES)
 BACKBONES = {
     **{
         f"efficientnet_lite{n}": Backbone(functools.partial(EfficientNetLite, n), _LITE)
@@ -76,16 +76,16 @@ class Fitted(nn.Module):
 
     backbone: str = "efficientnet_lite2"
     cell: int = 8
-    components: int = 160
+    components: int = 192
     heads: tuple[str, ...] = HEADS
     object_cells: int = 256
     background_cells: int = 320
     bank: int = 4096
     few: int = 5
-    strength: float = 0.3
+    strength: float = 1.0
     placed_weight: float = 3.0
-    usual: tuple[float, ...] = (1.0, 1.0, 1.0, 0.0)
-    usual_strength: float = 0.01
+    usual: tuple[float, ...] = (1.05, 1.23, 1.0, -1.6)
+    usual_strength: float = 0.1
     radius: int = 6
     epsilon: float = 1e-3
     preprocessing: str = "torchvision"
@@ -217,10 +217,11 @@ class Fitted(nn.Module):
                 scores, inside, outside, usual, self.usual_strength
             )
         logits = scores @ task["weights"][:-1] + task["weights"][-1]
-        best, overlap = leave_one_out.threshold(logits, inside, outside)
-        task["agreement"] = overlap
         if len(x) > 1:
-            task["threshold"] = best
+            task["threshold"], task["agreement"] = leave_one_out.threshold(logits, inside, outside)
+        else:
+            task["agreement"] = leave_one_out.overlaps(logits, inside, outside, jnp.zeros(1))[:, 0]
+        task["peaks"] = reliability.evidence(logits - task["threshold"]).peak
         task["shown"] = (inside.sum() > 0).astype(jnp.float32)
         return task
 

@@ -49,5 +49,5 @@ def test_every_stride_has_its_level_and_leading_axes_do_not_matter():
     model = EfficientNetLite(0)
     image = jax.random.normal(jax.random.key(0), (2, 3, 37, 70, 3))
     shapes = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x)[0][1], image)
-    for stride, name in efficientnet_lite.LEVELS.items():
+    for name, stride in efficientnet_lite.STRIDES.items():
         assert shapes[name].shape[:-1] == (2, 3, -(-37 // stride), -(-70 // stride))

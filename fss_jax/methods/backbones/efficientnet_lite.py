@@ -35,7 +35,7 @@ STAGES = (
     Stage(1, 3, 1, 6, 320),
 )
 SCALES = {0: (1.0, 1.0), 1: (1.0, 1.1), 2: (1.1, 1.2)}  # (width, depth) of each model
-LEVELS = {4: "stage2", 8: "stage3", 16: "stage5", 32: "stage7"}  # the last of each stride
+STRIDES = {"stage2": 4, "stage3": 8, "stage4": 16, "stage5": 16, "stage6": 32, "stage7": 32}
 
 
 def channels(features: int, width: float) -> int:
@@ -107,7 +107,7 @@ class EfficientNetLite(nn.Module):
 
     Intermediates: stage1 (stride 2), stage2 (4), stage3 (8), stage4, stage5 (16), stage6, stage7
     (32), each as its last block gives it: linear, with no activation after it. An image of n pixels
-    has ceil(n / stride) cells; see LEVELS for the last stage of each stride.
+    has ceil(n / stride) cells; see STRIDES.
 
     Attributes:
       model: 0, 1 or 2.
