@@ -141,6 +141,13 @@ class Fitted(nn.Module):
         maps = [features[name].astype(jnp.float32) for name in BACKBONES[self.backbone].levels]
         return jax.vmap(functools.partial(self._scores, grid=self._grid(size)))(task, maps)
 
+    def evidence(
+        self, task: Task, features: Features, size: tuple[int, int]
+    ) -> dict[str, Float[Array, "b q"]]:
+        """What speaks for a query's answer without its mask; see heads.reliability.Evidence."""
+        scores = self.scores(task, features, size)
+        return reliability.evidence(scores.reshape(*scores.shape[:2], -1))._asdict()
+
     # -- the contract ----------------------------------------------------------------------------
 
     def condition(
