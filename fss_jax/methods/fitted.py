@@ -189,7 +189,8 @@ class Fitted(nn.Module):
         some = cells.joined(maps, tuple(-(-n // 2) for n in grid))
         some = some.reshape(-1, some.shape[-1])
         mean = some.mean(0)
-        spread = jnp.matmul((some - mean).T, some - mean, precision=ridge.HIGHEST)
+        some = some - mean[None]
+        spread = jnp.matmul(some.T, some, precision=ridge.HIGHEST)
         basis = jnp.linalg.eigh(spread)[1][:, -min(self.components, len(mean)) :]
         task = {"basis": basis, "center": mean @ basis}
         x = cells.projected(maps, basis, task["center"], grid)
