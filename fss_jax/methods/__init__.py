@@ -14,6 +14,7 @@ from fss_jax.data import weak_annotation
 from fss_jax.methods.canet import CANet
 from fss_jax.methods.cosegment import CoSegmentation
 from fss_jax.methods.finetune import FineTuning
+from fss_jax.methods.fitted import Fitted
 from fss_jax.methods.guided import GuidedNetwork
 from fss_jax.methods.logistic import LinearClassifier
 from fss_jax.methods.nearest import NearestNeighbor
@@ -27,6 +28,7 @@ METHODS: dict[str, type[nn.Module]] = {
     "canet": CANet,
     "cosegment": CoSegmentation,
     "finetune": FineTuning,
+    "fitted": Fitted,
     "guided": GuidedNetwork,
     "logistic": LinearClassifier,
     "nearest": NearestNeighbor,
@@ -36,8 +38,8 @@ METHODS: dict[str, type[nn.Module]] = {
     "siamese": Siamese,
 }
 
-# Co-segmentation learns nothing; the others classify what fss_jax.training.base_network has learned.
-UNTRAINED = ("cosegment", "finetune", "logistic", "nearest")
+# Co-segmentation and `fitted` learn nothing; the others classify what training.base_network has learned.
+UNTRAINED = ("cosegment", "finetune", "fitted", "logistic", "nearest")
 
 # These multiply or mix pixels with the mask itself; the others leave undecided pixels (-1) out.
 DENSE_ONLY = ("canet", "oslsm", "relation")
