@@ -148,6 +148,25 @@ class Fitted(nn.Module):
         scores = self.scores(task, features, size)
         return reliability.evidence(scores.reshape(*scores.shape[:2], -1))._asdict()
 
+    def judge(
+        self, task: Task, features: Features, size: tuple[int, int]
+    ) -> dict[str, Float[Array, "b q"]]:
+        """'present', the probability that the object is there, and 'expected_iou' of its mask.
+
+        Fitted on photographs (docs/photographs.md says how well); on pictures of another kind their
+        order is what counts.
+        """
+        told = reliability.Evidence(**self.evidence(task, features, size))
+        supports = task["agreement"].shape[-1]
+        agreement = task["agreement"].mean(-1, keepdims=True)
+        if supports == 1:  # its own IoU says nothing
+            agreement = jnp.full_like(agreement, 0.5)
+        numbers = reliability.known(told, agreement, task["peaks"].mean(-1, keepdims=True))
+        return {
+            "present": reliability.judged(numbers, reliability.PRESENT, supports),
+            "expected_iou": reliability.judged(numbers, reliability.EXPECTED_IOU, supports),
+        }
+
     # -- the contract ----------------------------------------------------------------------------
 
     def condition(

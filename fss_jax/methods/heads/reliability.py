@@ -1,7 +1,7 @@
 """Is it there, and how good is the mask? From a picture's margins and what the supports agree on.
 
-The constants are regressions on the development photographs: `fss_jax.studies.photos` prints what
-they are fitted to, and how well they do on sets that they were not fitted on.
+The weights are regressions on the development photographs: `fss_jax.studies.reliability` fits them,
+and tells how well they do on sets that they were not fitted on.
 """
 
 from typing import NamedTuple
@@ -11,6 +11,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 TOP = 0.01  # the part of an image's cells whose scores say whether the object is there at all
+# Of `known`'s numbers, then an offset; for one support, whose agreement is its own, and for more.
+EXPECTED_IOU = {1: (0.0, 0.0, 0.0, 0.0, 0.0, 0.0), 2: (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)}
+PRESENT = {1: (0.0, 0.0, 0.0, 0.0, 0.0, 0.0), 2: (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)}
 
 
 class Evidence(NamedTuple):
@@ -35,3 +38,41 @@ def evidence(logits: Float[Array, "*b m"]) -> Evidence:
     union = chosen.sum(-1) + jnp.where(chosen, 0.0, probability).sum(-1)
     top = jax.lax.top_k(logits, max(1, round(TOP * logits.shape[-1])))[0]
     return Evidence(inside / jnp.maximum(union, 1e-6), top.mean(-1), chosen.mean(-1))
+
+
+def known(
+    told: Evidence, agreement: Float[Array, "*b"], support_peak: Float[Array, "*b"]
+) -> Float[Array, "*b 5"]:
+    """What the regressions see of a picture: numbers of about one.
+
+    Args:
+      agreement: the supports' mean IoU, each found by the others.
+      support_peak: their mean peak, each scored by the others.
+    """
+
+    def logit(share):
+        share = share.clip(0.02, 0.98)
+        return jnp.log(share) - jnp.log1p(-share)
+
+    numbers = (
+        logit(told.confidence),
+        (told.peak - support_peak) / 2,
+        told.peak / 4,
+        jnp.log(told.area + 1e-3) / 2,
+        logit(agreement),
+    )
+    return jnp.stack(jnp.broadcast_arrays(*numbers), -1)
+
+
+def judged(
+    numbers: Float[Array, "*b 5"], weights: dict[int, tuple[float, ...]], supports: int
+) -> Float[Array, "*b"]:
+    """A regression's answer in 0..1.
+
+    Args:
+      numbers: of `known`.
+      weights: EXPECTED_IOU or PRESENT.
+      supports: how many there are.
+    """
+    chosen = jnp.asarray(weights[min(supports, 2)], jnp.float32)
+    return jax.nn.sigmoid(numbers @ chosen[:-1] + chosen[-1])
