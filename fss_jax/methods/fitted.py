@@ -116,7 +116,8 @@ class Fitted(nn.Module):
     def fit(self, features: Features, mask: Float[Array, "b k h w"]) -> Task:
         """The task of support features [b, k, ...] and masks (1 object, 0 not, -1 undecided)."""
         maps = [features[name].astype(jnp.float32) for name in BACKBONES[self.backbone].levels]
-        return jax.vmap(self._fit)(maps, mask)
+        # Episodes in turn: jaxlib's batched solvers can block each other (see heads.ridge).
+        return jax.lax.map(lambda episode: self._fit(*episode), (maps, mask))
 
     def answer(
         self, task: Task, features: Features, image: Float[Array, "b q h w 3"]
@@ -139,7 +140,8 @@ class Fitted(nn.Module):
     ) -> Float[Array, "b q rows cols"]:
         """Logits per cell, before they are brought to an image of that `size` in pixels."""
         maps = [features[name].astype(jnp.float32) for name in BACKBONES[self.backbone].levels]
-        return jax.vmap(functools.partial(self._scores, grid=self._grid(size)))(task, maps)
+        grid = self._grid(size)
+        return jax.lax.map(lambda episode: self._scores(*episode, grid=grid), (task, maps))
 
     def evidence(
         self, task: Task, features: Features, size: tuple[int, int]
@@ -233,6 +235,8 @@ class Fitted(nn.Module):
                 task[head], found[head] = ridge.fit(
                     self._extended(x, head, grid), inside, outside, self.strength
                 )
+                # The next solver starts when this one has ended.
+                x, found[head] = jax.lax.optimization_barrier((x, found[head]))
         scores = jnp.stack([found[head] / _UNITS[head] for head in self.heads], -1)
         usual = jnp.asarray(
             [self.usual[HEADS.index(head)] for head in self.heads] + [self.usual[-1]], jnp.float32

@@ -65,7 +65,10 @@ def fit(
     weights = solve(second.sum(0), first.sum(0))
     if len(x) == 1:
         return weights, x @ weights
-    others = jax.vmap(solve)(
-        second.sum(0, keepdims=True) - second, first.sum(0, keepdims=True) - first
+    # One after another: on a CPU of few cores jaxlib's batched solver can wait for ever for a thread
+    # of its own pool, where two of them run at once.
+    others = jax.lax.map(
+        lambda rest: solve(*rest),
+        (second.sum(0, keepdims=True) - second, first.sum(0, keepdims=True) - first),
     )
     return weights, jnp.einsum("kmd,kd->km", x, others)
