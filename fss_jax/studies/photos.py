@@ -1,6 +1,6 @@
 """Photographs: how good are masks after a few examples, on any folder of photographs with masks?
 
-    python -m fss_jax.studies.photos --data DIR --out docs/results/photos_fitted.json
+    fss study photos --data DIR --out docs/results/photos_fitted.json
 
 DIR holds SET/CLASS/{n}.jpg and {n}.png (object above 127). Of each class a seeded draw takes the
 supports, and other pictures as queries; nothing is trained, and no threshold sees a query. Scores
@@ -223,13 +223,10 @@ def mean(rows: list[dict], what: str = "iou") -> dict[str, float]:
     return sets | {"mean": float(np.mean(list(sets.values())))}
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="SET/CLASS/{n}.jpg and {n}.png")
     parser.add_argument("--out", type=Path, help="JSON of the table and every row")
-    parser.add_argument("--shots", type=int, nargs="+", default=[1, 5])
+    parser.add_argument("--shots", type=int, nargs="+", default=[5, 1])
     parser.add_argument("--queries", type=int, default=6, help="pictures of a class at most")
     parser.add_argument("--classes", type=int, default=0, help="of a set at most; 0: all")
     parser.add_argument("--seed", type=int, default=0)
@@ -237,47 +234,38 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--backbone", default="efficientnet_lite2")
     parser.add_argument("--heads", nargs="+", help="default: all")
     parser.add_argument("--radius", type=int, help="of the guided filter; 0: none")
-    options = parser.parse_args(argv)
-    try:
-        messages.show_only_our_messages()
-        messages.use_compilation_cache()
-        fields = {"backbone": options.backbone}
-        if options.heads:
-            fields["heads"] = tuple(options.heads)
-        if options.radius is not None:
-            fields["radius"] = options.radius
-        engine = Engine(Fitted(**fields), f"pip:{options.backbone}", options.size)
-        found = []
-        for row in rows(
-            *(engine, options.data),
-            shots=options.shots,
-            queries=options.queries,
-            seed=options.seed,
-            classes=options.classes,
-        ):
-            found.append(row)
-            if len(found) % 100 == 0:
-                print(f"{len(found)} pictures, {row['set']}/{row['class']}", flush=True)
-        result = {
-            "model": fields,
-            "size": options.size,
-            "seed": options.seed,
-            "iou": {k: mean([r for r in found if r["shots"] == k]) for k in options.shots},
-            "boundary_iou": {
-                k: mean([r for r in found if r["shots"] == k], "boundary_iou")
-                for k in options.shots
-            },
-            **provenance(),
-            "rows": found,
-        }
-        if options.out:
-            write_json(options.out, result)
-        for k, table in result["iou"].items():
-            line = "  ".join(f"{name} {100 * value:.1f}" for name, value in table.items())
-            print(f"{k} supports: {line}")
-    except (ValueError, OSError) as error:
-        messages.fail(error)
 
 
-if __name__ == "__main__":
-    main()
+def run(given: argparse.Namespace) -> None:
+    messages.use_compilation_cache()
+    fields = {"backbone": given.backbone}
+    if given.heads:
+        fields["heads"] = tuple(given.heads)
+    if given.radius is not None:
+        fields["radius"] = given.radius
+    engine = Engine(Fitted(**fields), f"pip:{given.backbone}", given.size)
+    found = list(
+        rows(
+            *(engine, given.data),
+            shots=given.shots,
+            queries=given.queries,
+            seed=given.seed,
+            classes=given.classes,
+        )
+    )
+    result = {"model": fields, "size": given.size, "seed": given.seed, **tables(found)}
+    result |= {**provenance(), "rows": found}
+    if given.out:
+        write_json(given.out, result)
+    for k, table in result["iou"].items():
+        line = "  ".join(f"{name} {100 * value:.1f}" for name, value in table.items())
+        print(f"{k} supports: {line}")
+
+
+def tables(rows: list[dict]) -> dict[str, dict[str, dict[str, float]]]:
+    """`mean` of IoU and of boundary IoU by the number of supports."""
+    shots = sorted({row["shots"] for row in rows}, reverse=True)
+    return {
+        what: {str(k): mean([row for row in rows if row["shots"] == k], what) for k in shots}
+        for what in ("iou", "boundary_iou")
+    }

@@ -1,9 +1,9 @@
 """What the fitted method says of its own masks: expected IoU and "not here", fitted and tested.
 
-    python -m fss_jax.studies.reliability --rows docs/results/photos_fitted.json \
+    fss study reliability --rows docs/results/photos_fitted.json \
         --out docs/results/photos_reliability.json
 
-The rows are of `fss_jax.studies.photos`. Each set is judged by regressions that were fitted to the
+The rows are of `fss study photos`. Each set is judged by regressions that were fitted to the
 others; what is printed for `fss_jax.methods.heads.reliability` is fitted to all.
 """
 
@@ -17,7 +17,6 @@ from jaxtyping import Float
 from scipy import stats
 
 from fss_jax.methods.heads import reliability
-from fss_jax.runtime import messages
 from fss_jax.runtime.files import write_json
 from fss_jax.scoring.calibration import expected_calibration_error
 from fss_jax.scoring.workdir import provenance
@@ -127,27 +126,24 @@ def study(rows: list[dict]) -> dict:
     }
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rows", type=Path, required=True, help="JSON of fss_jax.studies.photos")
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rows", type=Path, required=True, help="JSON of `fss study photos`")
     parser.add_argument("--out", type=Path, help="JSON of constants and errors")
-    options = parser.parse_args(argv)
-    try:
-        messages.show_only_our_messages()
-        rows = json.loads(options.rows.read_text())["rows"]
-        result = {
-            "one support": study([r for r in rows if r["shots"] == 1]),
-            "more supports": study([r for r in rows if r["shots"] > 1]),
-            **provenance(),
-        }
-        if options.out:
-            write_json(options.out, result)
-        print(json.dumps({k: result[k] for k in ("one support", "more supports")}, indent=1))
-    except (ValueError, OSError, KeyError) as error:
-        messages.fail(error)
 
 
-if __name__ == "__main__":
-    main()
+def run(given: argparse.Namespace) -> None:
+    content = json.loads(given.rows.read_text())
+    if "rows" not in content:
+        raise ValueError(f"{given.rows} holds no rows: expected what `fss study photos` writes")
+    rows = content["rows"]
+    found = {
+        name: study(some)
+        for name, some in (
+            ("one support", [r for r in rows if r["shots"] == 1]),
+            ("more supports", [r for r in rows if r["shots"] > 1]),
+        )
+        if some
+    }
+    if given.out:
+        write_json(given.out, found | provenance())
+    print(json.dumps(found, indent=1))
