@@ -219,6 +219,20 @@ def test_a_sure_mask_has_confidence_and_an_empty_one_none():
     assert (reliability.evidence(-jnp.ones((1, 10))).confidence == 0).all()
 
 
+@pytest.mark.parametrize("supports", [1, 2, 5])
+def test_surer_pictures_are_expected_to_be_better_and_there(supports):
+    def told(confidence, peak):
+        numbers = (jnp.asarray(x) for x in (confidence, peak, 0.1))
+        return reliability.known(reliability.Evidence(*numbers), jnp.asarray(0.6), jnp.asarray(4.0))
+
+    for weights in (reliability.EXPECTED_IOU, reliability.PRESENT):
+        low, high = (
+            reliability.judged(told(*values), weights, supports)
+            for values in ((0.2, 0.5), (0.9, 5.0))
+        )
+        assert 0 < low < high < 1
+
+
 @pytest.mark.parametrize("fields", [{"backbone": "resnet50"}, {"heads": ("magic",)}, {"heads": ()}])
 def test_unknown_names_are_told(fields):
     image = jnp.zeros((1, 1, SIDE, SIDE, 3))
