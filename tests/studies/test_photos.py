@@ -1,0 +1,83 @@
+"""The study of photographs: its draw, its scores, and the regressions on them."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fss_jax.studies import photos, reliability
+
+
+def folder(tmp_path, classes=("a/one", "a/two", "b/three"), count=7):
+    for name in classes:
+        (tmp_path / name).mkdir(parents=True)
+        for n in range(count):
+            mask = np.zeros((20, 30), np.uint8)
+            mask[5:15, 5 + n : 15 + n] = 255
+            Image.fromarray(mask).save(tmp_path / name / f"{n}.png")
+            Image.fromarray(np.stack([mask] * 3, -1)).save(tmp_path / name / f"{n}.jpg")
+    return tmp_path
+
+
+def test_classes_are_found_by_their_pairs(tmp_path):
+    data = folder(tmp_path)
+    (data / "a/one/0.jpg").unlink()
+    found = photos.find(data)
+    assert {name: len(of) for name, of in found.items()} == {"a/one": 6, "a/two": 7, "b/three": 7}
+    with pytest.raises(ValueError, match="no SET/CLASS"):
+        photos.find(data / "a")
+
+
+def test_the_draw_is_fixed_and_its_queries_are_no_supports(tmp_path):
+    of = photos.find(folder(tmp_path))["a/one"]
+    one, asked_one = photos.draw("a/one", of, 1, 6, seed=0)
+    five, asked_five = photos.draw("a/one", of, 5, 6, seed=0)
+    assert one == five[:1] and asked_one == asked_five and len(asked_five) == 2
+    assert not {p.name for p in five} & {p.name for p in asked_five}
+    assert photos.draw("a/one", of, 5, 6, seed=0)[0] == five
+    others = [photos.draw("a/one", of, 5, 6, seed=seed)[0] for seed in range(1, 5)]
+    assert any(other != five for other in others)
+
+
+def test_scores_of_masks():
+    truth = np.zeros((40, 40), bool)
+    truth[10:30, 10:30] = True
+    assert photos.iou(truth, truth) == photos.boundary_iou(truth, truth) == 1
+    half = truth.copy()
+    half[20:] = False
+    assert photos.iou(half, truth) == 0.5
+    assert photos.iou(~truth & truth, truth) == 0
+    filled = truth.copy()
+    filled[19:21, 19:21] = False  # a hole far from the outline
+    assert photos.boundary_iou(filled, truth) < photos.iou(filled, truth)
+
+
+def test_the_mean_is_over_pictures_then_classes_then_sets():
+    rows = [
+        {"set": s, "class": c, "kind": "present", "iou": v}
+        for s, c, v in (("a", "x", 1.0), ("a", "x", 0.0), ("a", "y", 1.0), ("b", "z", 0.25))
+    ]
+    rows.append({"set": "b", "class": "z", "kind": "far"})
+    assert photos.mean(rows) == {"a": 0.75, "b": 0.25, "mean": 0.5}
+
+
+def test_the_regression_finds_the_weights_that_made_the_data():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4000, 2))
+    y = reliability.sigmoid(x @ [1.0, -2.0] + 0.5)
+    found = reliability.fractional_logit(x, y, np.ones(len(y)), strength=1e-6)
+    np.testing.assert_allclose(found, [1.0, -2.0, 0.5], atol=0.02)
+
+
+def test_every_set_weighs_alike():
+    sets = np.array(["a", "a", "a", "b"])
+    weight = reliability.evenly(sets)
+    assert weight[sets == "a"].sum() == pytest.approx(weight[sets == "b"].sum())
+
+
+def test_a_set_is_judged_by_the_others():
+    """Where sets contradict each other, what is learned from the others is wrong for each."""
+    x = np.concatenate([np.linspace(-1, 1, 20)[:, None]] * 2)
+    y = np.concatenate([reliability.sigmoid(4 * x[:20, 0]), reliability.sigmoid(-4 * x[:20, 0])])
+    sets = np.repeat(["a", "b"], 20)
+    answer = reliability.held_out(x, y, sets, np.ones(40))
+    assert np.corrcoef(answer[:20], y[:20])[0, 1] < 0
