@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fss_jax.methods.layers.core import interpolation
+from fss_jax.methods.layers import interpolation
 
 Grid = tuple[int, int]
 
