@@ -78,7 +78,9 @@ def _decoded(picture: Image.Image, name: str, max_pixels: int) -> Image.Image:
             f"{max_pixels} that are read at once; crop it, or cut it into tiles and give those"
         )
     try:
-        picture.load()
+        with warnings.catch_warnings():  # of metadata; what pixels lack is an error
+            warnings.simplefilter("ignore")
+            picture.load()
         turn = TURNS.get(orientation(picture))
         return picture if turn is None else picture.transpose(turn)
     except Exception as error:  # decoders raise whatever they trip over

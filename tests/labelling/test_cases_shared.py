@@ -14,7 +14,10 @@ CASES = ROOT.parent / "shared" / "cases"
 SCRIPTS = sorted(CASES.glob("*/run.sh")) if CASES.is_dir() else []
 # Two minutes; tests/runtime/test_locks.py and tests/training have it in seconds.
 LONG = ("39-train-two-in-one-workdir",)
-RENAMED = (("-m fss_jax.label ", "-m fss_jax label "),)
+RENAMED = (
+    ("-m fss_jax.label ", "-m fss_jax label "),
+    ("configs/quickstart.py", "configs/oslsm/quickstart.py"),
+)
 pytestmark = [pytest.mark.slow, pytest.mark.shared]
 
 
