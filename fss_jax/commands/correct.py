@@ -12,6 +12,7 @@ all others again, and lists in OUT/refine.csv, and prints, what to correct next.
 import argparse
 
 from fss_jax.commands import label
+from fss_jax.runtime import config_flags
 
 GROUP = "labelling"
 
@@ -24,7 +25,7 @@ def run(given: argparse.Namespace) -> None:
     from fss_jax.labelling import corrections, job
 
     try:
-        for line in corrections.refine(*job.open_job(given)):
+        for line in corrections.refine(*job.open_job(given, config_flags.read(given))):
             print(line)
     except KeyboardInterrupt as stopped:
         stopped.args = (label.STOPPED,)

@@ -2,8 +2,10 @@
 
   fss label --support five/ --images photos/ --out labels/
   fss label --support five/ --images photos/ --out labels/ --workdir runs/mine --coco rle
+  fss label --support five/ --images photos/ --out labels/ --config nearest/squeezenet --init SOURCE
 
-Without --workdir the small model that comes with the package is used.
+Without --workdir and --config: features of EfficientNet-Lite2 as ImageNet left them, fitted to the
+support (docs/photographs.md).
 
 OUT/masks/X.png       0 and 255, as large as the image; masks/CLASS/X.png with several classes
 OUT/overlays/X.jpg    the image with what was found
@@ -22,7 +24,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from fss_jax.runtime import arguments
+from fss_jax.runtime import arguments, config_flags
 
 GROUP = "labelling"
 STOPPED = "stopped; the same command continues"
@@ -41,6 +43,7 @@ def add_job_flags(parser: argparse.ArgumentParser) -> None:
         "--images", type=Path, required=True, help="a folder, searched to the bottom"
     )
     arguments.add(parser, "--out", type=Path, required=True)
+    config_flags.add(parser)
     arguments.add(parser, "--workdir", type=Path)
     arguments.add(parser, "--checkpoint")
     parser.add_argument("--coco", choices=("rle", "polygons"), default="", help="write it, too")
@@ -74,7 +77,7 @@ def run(given: argparse.Namespace) -> None:
     from fss_jax.labelling import job
 
     try:
-        segmenter, labels, shown = job.open_job(given)
+        segmenter, labels, shown = job.open_job(given, config_flags.read(given))
         segmenter.set_support(shown)
         broken = job.label(segmenter, labels, overwrite=given.overwrite)
     except KeyboardInterrupt as stopped:

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from data_builders.mask_choice import Choice
 from data_builders.pairs import PICTURES, is_picture, left_out
+from fss_jax import configs
 from fss_jax.labelling import supports
 from fss_jax.labelling.formats._files import walk
 from fss_jax.labelling.labels import Labels, read_small
@@ -20,6 +22,7 @@ from fss_jax.labelling.segmenter import Segmenter
 from fss_jax.labelling.supports import Supports
 from fss_jax.runtime import files, messages
 
+DEFAULT = "fitted/efficientnet_lite2"  # what labels where neither a workdir nor a config is given
 RESULTS = ("masks", "overlays", "labelme")  # folders that `Labels` fills
 _log = logging.getLogger(__name__)
 
@@ -160,8 +163,14 @@ def tell_kept(labels: Labels) -> None:
         )  # fmt: skip
 
 
-def open_job(arguments: argparse.Namespace) -> tuple[Segmenter, Labels, Supports]:
-    """The model, the output folder and the supports (not yet shown to the model) of a command."""
+def open_job(
+    arguments: argparse.Namespace, config: ConfigDict | None = None
+) -> tuple[Segmenter, Labels, Supports]:
+    """The model, the output folder and the supports (not yet shown to the model) of a command.
+
+    Args:
+      config: of a method that needs no training, in place of a workdir's.
+    """
     said = (getattr(arguments, flag, "") for flag in ("mask_values", "void", "mask_color"))
     choice = Choice.parse(*said)
     shown = supports.read(arguments.support, choice)
@@ -178,14 +187,22 @@ def open_job(arguments: argparse.Namespace) -> tuple[Segmenter, Labels, Supports
     )
     labels.choice = choice
     messages.use_compilation_cache()
-    segmenter = open_segmenter(
-        arguments.workdir, arguments.checkpoint, batch=arguments.batch, tile=arguments.tile
-    )
+    sizes = {"batch": arguments.batch, "tile": arguments.tile}
+    segmenter = open_segmenter(arguments.workdir, arguments.checkpoint, config, **sizes)
     return segmenter, labels, shown
 
 
-def open_segmenter(workdir: Path | None, checkpoint: str = "best", **sizes: int) -> Segmenter:
-    """A workdir's model, or without one the model that comes with the package."""
-    if workdir is None:
-        return Segmenter.shipped(**sizes)
-    return Segmenter.from_checkpoint(workdir, checkpoint, **sizes)
+def open_segmenter(
+    workdir: Path | None = None,
+    checkpoint: str = "best",
+    config: ConfigDict | None = None,
+    **sizes: int,
+) -> Segmenter:
+    """A config's method as its weights are, a workdir's model, or without either the default.
+
+    Raises:
+      ValueError, FileNotFoundError: as `Segmenter.from_config` and `from_checkpoint`.
+    """
+    if config is None and workdir is not None:
+        return Segmenter.from_checkpoint(workdir, checkpoint, **sizes)
+    return Segmenter.from_config(config or configs.get(DEFAULT), workdir=workdir, **sizes)
