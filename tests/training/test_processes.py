@@ -56,7 +56,7 @@ def together(toy_data, tmp_path_factory):
     finally:
         for process in pair:
             process.kill()
-    assert [process.returncode for process in pair] == [75, 75], (
+    assert [process.returncode for process in pair] == [0, 0], (
         outputs[0][-3000:] + outputs[1][-3000:]
     )
     return workdir
