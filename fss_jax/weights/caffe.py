@@ -8,6 +8,8 @@ from fss_jax.weights.caffe_files import read_caffe
 from fss_jax.weights.layouts import Imported, conv_kernel, dense_kernel
 from fss_jax.weights.torchvision import VGG16_CONVS
 
+TAKES = "arch"
+
 # fss_jax has Caffe's own layer names, so a table is only needed for OSLSM's two branches, whose
 # names end in f (first image: the conditioning branch) and s (second image: segmentation).
 ARCHITECTURES = ("vgg16", "fcn32s", "oslsm")

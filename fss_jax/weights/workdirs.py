@@ -7,6 +7,8 @@ from flax import traverse_util
 from fss_jax.runtime import checkpoints
 from fss_jax.weights.layouts import Imported
 
+NAME = "workdir"
+
 
 def load(path: Path) -> Imported:
     """The parameters and other collections of a workdir's best checkpoint: a whole method.
