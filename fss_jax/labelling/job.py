@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from data_builders.mask_choice import Choice
 from data_builders.pairs import PICTURES, is_picture, left_out
-from fss_jax import configs
 from fss_jax.labelling import supports
 from fss_jax.labelling.formats._files import walk
 from fss_jax.labelling.labels import Labels, read_small
@@ -22,7 +21,6 @@ from fss_jax.labelling.segmenter import Segmenter
 from fss_jax.labelling.supports import Supports
 from fss_jax.runtime import files, messages
 
-DEFAULT = "fitted/efficientnet_lite2"  # what labels where neither a workdir nor a config is given
 RESULTS = ("masks", "overlays", "labelme")  # folders that `Labels` fills
 _log = logging.getLogger(__name__)
 
@@ -205,4 +203,6 @@ def open_segmenter(
     """
     if config is None and workdir is not None:
         return Segmenter.from_checkpoint(workdir, checkpoint, **sizes)
-    return Segmenter.from_config(config or configs.get(DEFAULT), workdir=workdir, **sizes)
+    if config is None:
+        return Segmenter.default(**sizes)
+    return Segmenter.from_config(config, workdir=workdir, **sizes)

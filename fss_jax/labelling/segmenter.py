@@ -22,7 +22,7 @@ import scipy.special
 from ml_collections import ConfigDict
 from PIL import Image
 
-from fss_jax import methods, weights
+from fss_jax import configs, methods, weights
 from fss_jax.data import bank as banks
 from fss_jax.data import weak_annotation
 from fss_jax.data.bank import Bank
@@ -36,6 +36,7 @@ from fss_jax.scoring import calibration, protocols
 from fss_jax.scoring.calibration import Calibration
 
 TILE = 4096  # pixels
+DEFAULT = "fitted/efficientnet_lite2"  # a config that needs no training
 
 
 class Segmenter:
@@ -158,6 +159,15 @@ class Segmenter:
         known = calibration.load(Path(workdir) / calibration.FILE, 0) if workdir else None
         view = protocols.get(config.protocol).view(config)
         return cls(model, variables, view, batch=batch, tile=tile, calibration=known)
+
+    @classmethod
+    def default(cls, *, batch: int = 8, tile: int = TILE) -> "Segmenter":
+        """What labels photographs without any training: see docs/photographs.md.
+
+        Raises:
+          ValueError: the package of its weights is missing or was changed; naming the pip command.
+        """
+        return cls.from_config(configs.get(DEFAULT), batch=batch, tile=tile)
 
     @classmethod
     def shipped(cls, *, batch: int = 8, tile: int = TILE) -> "Segmenter":

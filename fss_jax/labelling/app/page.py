@@ -338,7 +338,7 @@ def run(
     """Opens the page and serves it until it is stopped; `fss app --help` says what each does.
 
     Args:
-      workdir: whose model answers; None: the default (`job.DEFAULT`).
+      workdir: whose model answers; None: the default (`Segmenter.default`).
 
     Raises:
       ValueError: the extra `app` is not installed; or as `job.open_segmenter` and `serve`.
