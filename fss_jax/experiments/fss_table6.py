@@ -40,7 +40,7 @@ class LabelTimes(Part):
     nothing here. Ours gets `shots` images with masks, whose painting costs nothing either.
 
     Attributes:
-      training: whose model; empty: the one in the package.
+      training: whose model; empty: what labels by default.
       dataset, split: the first `shots` images of each class are its support.
       images: labelled, drawn at random (`seed`) from all others of the classes that have enough.
     """
@@ -179,7 +179,7 @@ class LabelTimes(Part):
             "",
             f"{chosen['dataset']} {chosen['split']}, {chosen['shots']} shots, {chosen['images']} images "
             f"drawn at random (seed {chosen['seed']}); model "
-            f"{chosen['training'] or 'of the package'}; ours includes compiling, reading, masks, "
+            f"{chosen['training'] or 'the default'}; ours includes compiling, reading, masks, "
             "overlays and contact sheets. A run on another device adds its rows.",
             "",
         ]
@@ -219,7 +219,7 @@ EXPERIMENT = Experiment(
 )
 
 SMALL = Experiment(
-    title="FSS-1000 Table 6 on glyphs, with the model in the package",
+    title="FSS-1000 Table 6 on glyphs, with what labels by default",
     notes=NOTES,
     trainings=(),
     scorings=(),

@@ -1,6 +1,6 @@
 """Photographs: how good are masks after a few examples, on any folder of photographs with masks?
 
-    fss study photos --data DIR --out docs/results/photos_fitted.json
+  fss study photos --data DIR --out docs/results/photos_fitted.json
 
 DIR holds SET/CLASS/{n}.jpg and {n}.png (object above 127). Of each class a seeded draw takes the
 supports, and other pictures as queries; nothing is trained, and no threshold sees a query. Scores
@@ -24,7 +24,7 @@ from scipy import ndimage
 from fss_jax import weights
 from fss_jax.methods.fitted import Fitted
 from fss_jax.reports.provenance import provenance
-from fss_jax.runtime import messages
+from fss_jax.runtime import arguments, messages
 from fss_jax.runtime.files import write_json
 
 SKIP = "conv_head,head_bn,fc,fc6,fc7,fc8"  # classifiers, which no feature comes from
@@ -225,11 +225,11 @@ def mean(rows: list[dict], what: str = "iou") -> dict[str, float]:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="SET/CLASS/{n}.jpg and {n}.png")
-    parser.add_argument("--out", type=Path, help="JSON of the table and every row")
-    parser.add_argument("--shots", type=int, nargs="+", default=[5, 1])
+    arguments.add(parser, "--out", type=Path)
+    arguments.add(parser, "--shots", nargs="+", default=[5, 1])
     parser.add_argument("--queries", type=int, default=6, help="pictures of a class at most")
     parser.add_argument("--classes", type=int, default=0, help="of a set at most; 0: all")
-    parser.add_argument("--seed", type=int, default=0)
+    arguments.add(parser, "--seed")
     parser.add_argument("--size", type=int, default=512, help="side that pictures are stretched to")
     parser.add_argument("--backbone", default="efficientnet_lite2")
     parser.add_argument("--heads", nargs="+", help="default: all")

@@ -1,7 +1,6 @@
 """What the fitted method says of its own masks: expected IoU and "not here", fitted and tested.
 
-    fss study reliability --rows docs/results/photos_fitted.json \
-        --out docs/results/photos_reliability.json
+  fss study reliability --found docs/results/photos_fitted.json --out runs/reliability.json
 
 The rows are of `fss study photos`. Each set is judged by regressions that were fitted to the
 others; what is printed for `fss_jax.methods.heads.reliability` is fitted to all.
@@ -18,6 +17,7 @@ from scipy import stats
 
 from fss_jax.methods.heads import reliability
 from fss_jax.reports.provenance import provenance
+from fss_jax.runtime import arguments
 from fss_jax.runtime.files import write_json
 from fss_jax.scoring.calibration import expected_calibration_error
 
@@ -127,14 +127,14 @@ def study(rows: list[dict]) -> dict:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rows", type=Path, required=True, help="JSON of `fss study photos`")
-    parser.add_argument("--out", type=Path, help="JSON of constants and errors")
+    parser.add_argument("--found", type=Path, required=True, help="JSON of `fss study photos`")
+    arguments.add(parser, "--out", type=Path)
 
 
 def run(given: argparse.Namespace) -> None:
-    content = json.loads(given.rows.read_text())
+    content = json.loads(given.found.read_text())
     if "rows" not in content:
-        raise ValueError(f"{given.rows} holds no rows: expected what `fss study photos` writes")
+        raise ValueError(f"{given.found} holds no rows: expected what `fss study photos` writes")
     rows = content["rows"]
     found = {
         name: study(some)

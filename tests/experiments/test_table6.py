@@ -31,8 +31,9 @@ def test_both_label_the_same_images(toy_workdir, tmp_path):
     (known,) = kept["devices"].values()  # a run on another device would add its own
     assert {kind: len(ious) for kind, ious in known["ious"].items()} == {"ours": 4, "grabcut": 4}
     assert min(known["seconds"].values()) > 0
-    # GrabCut finds a square of one color on gray; a fresh network finds nothing in particular.
-    assert np.mean(known["ious"]["grabcut"]) > 0.9 > np.mean(known["ious"]["ours"])
+    # GrabCut finds a lone square of one color on gray; a fresh network finds nothing in particular.
+    assert max(known["ious"]["grabcut"]) > 0.9 > max(known["ious"]["ours"])
+    assert np.mean(known["ious"]["grabcut"]) > np.mean(known["ious"]["ours"])
     assert "58.4" in text and "| 4 |" in text
     (tmp_path / "run").unlink()
     assert part.run("table", data, tmp_path) == text  # measured once, shown again

@@ -228,7 +228,7 @@ def test_alexnet_in_both_branches():
 @pytest.mark.parametrize(
     "fields,message",
     [
-        ({"backbone": "vgg61"}, "backbone 'vgg61': choose one of vgg16, alexnet"),
+        ({"backbone": "vgg61"}, "unknown backbone 'vgg61': did you mean 'vgg16'"),
         ({"backbone": "alexnet", "norm": "batch"}, "'alexnet' takes no blocks, norm or remat"),
         (
             {"backbone": "alexnet", "geometry": "dilated8"},

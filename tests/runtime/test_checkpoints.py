@@ -85,7 +85,7 @@ def test_a_half_written_checkpoint_does_not_exist(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "which, said", [("best", "train first: python train.py"), ("latest", "no checkpoint in")]
+    "which, said", [("best", "train first: fss train"), ("latest", "no checkpoint in")]
 )
 def test_a_workdir_without_checkpoints_is_told(tmp_path, which, said):
     with pytest.raises(FileNotFoundError, match="^[^\n]*$") as error:

@@ -270,9 +270,10 @@ def test_a_stop_before_the_first_log_line_saves(toy_data, tmp_path, monkeypatch)
         return traced
 
     monkeypatch.setattr(loop, "make_train_step", make_and_stop)
+    before = signal.getsignal(signal.SIGTERM)
     run(toy_data, tmp_path, log_every=8)
     assert checkpoints.finished_steps(tmp_path) == [1]
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # given back
+    assert signal.getsignal(signal.SIGTERM) is before  # given back
 
 
 def test_divergence_stops_with_its_records_and_keeps_what_was_finite(toy_data, trained, tmp_path):
