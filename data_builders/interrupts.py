@@ -17,6 +17,9 @@ from typing import NoReturn
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the same command goes on
 GRACE = 5.0  # seconds that Python has to come to its next instruction
 UNWINDING = 60.0  # seconds that it then has to leave things in order
+SWALLOWING = (
+    "_xla_gc_callback",
+)  # functions out of which no exception comes (JAX's, in a collection)
 
 _codes = {signal.SIGINT: 130, signal.SIGTERM: 143}
 _said = {signal.SIGINT: "stopped", signal.SIGTERM: "stopped by SIGTERM"}
@@ -75,11 +78,27 @@ def on_sigterm(code: int, said: str) -> None:
     _codes[signal.SIGTERM], _said[signal.SIGTERM] = code, said
 
 
-def _raise(number: int, _: FrameType | None) -> None:
+def _raise(number: int, frame: FrameType | None) -> None:
+    if frame and frame.f_code.co_name in SWALLOWING:
+        # Whatever is raised in there is printed and forgotten: ask again in a moment.
+        threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
+        return
     if _raised.is_set():
         _end(number)  # a second time: do not wait for the first to unwind
     _raised.set()
     raise Stopped(number)
+
+
+def end(stopped: Stopped) -> NoReturn:
+    """Ends the process with the line and code of a signal, once what it interrupted is unwound.
+
+    Without the interpreter's own end: threads of XLA that still compute crash it now and then.
+    """
+    for act in at_end:
+        act()
+    sys.stdout.flush()
+    print(f"error: {stopped}", file=sys.stderr, flush=True)
+    os._exit(stopped.code)
 
 
 def _watch(reader: int) -> None:

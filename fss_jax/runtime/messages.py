@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+from data_builders import interrupts
+
 MISUSED = 2  # exit code of what a user can fix
 INTERRUPTED = 130  # exit code of Ctrl-C, as shells give it
 
@@ -41,7 +43,9 @@ def boundary(traceback: bool = False) -> Iterator[None]:
     except KeyboardInterrupt as stopped:
         if traceback:
             raise
-        fail(str(stopped) or "stopped", getattr(stopped, "code", INTERRUPTED))
+        if isinstance(stopped, interrupts.Stopped):
+            interrupts.end(stopped)
+        fail(str(stopped) or "stopped", INTERRUPTED)
     except (ValueError, OSError) as error:
         if traceback:
             raise
