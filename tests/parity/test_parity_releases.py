@@ -60,7 +60,7 @@ def compare(model, variables, inputs, forward):
     same = (np.asarray(logits[0]) > 0) == (expected.detach().numpy().reshape(clear.shape) > 0)
     assert same[clear].all() and 0.02 < (logits > 0).mean() < 0.98
     for gradient, image in zip(gradients, (support, query), strict=True):
-        tools.close(gradient[0], tools.to_nhwc(image.grad))
+        tools.close_in_norm(gradient[0], tools.to_nhwc(image.grad))
 
 
 def test_oslsm_from_a_snapshot_gives_the_masks_of_the_release(tmp_path):
