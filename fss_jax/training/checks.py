@@ -1,5 +1,6 @@
 """What a config may say, checked before anything is read or written."""
 
+import logging
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -81,7 +82,11 @@ def check_lists(config: ConfigDict) -> dict[str, Records]:
         data = usable(protocol.filter(data), config, protocol.queries)
         try:
             lists[what] = protocol.records(data, config.shots)
-        except TooFewImages as error:
+        except (TooFewImages, ValueError) as error:
+            if what == "test" and not getattr(error, "counts", None):
+                # It may never be scored by this protocol: say so, and train.
+                logging.getLogger(__name__).warning("no test list of %s: %s", name, error)
+                continue
             raise TooFewImages(
                 f"config.dataset {config.dataset!r} cannot be scored by its {what} protocol {name!r}: "
                 f"{error}"

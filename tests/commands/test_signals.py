@@ -71,6 +71,8 @@ def test_a_command_ends_in_one_line_and_leaves_nothing_half_written(
     }[command]
     before = sorted(toy_workdir.rglob("*"))
     code, output = stopped(words, number, after)
+    if code == -number and not output:
+        pytest.skip("stopped before the interpreter ran a line of ours")
     assert code == {signal.SIGINT: 130, signal.SIGTERM: 143}[number] or (
         command == "prepare" and code == 130
     ), output

@@ -189,6 +189,7 @@ def test_names_that_are_none(server):
 
 def test_without_a_network_the_cache_is_used_and_said(server, monkeypatch, caplog, tmp_path):
     monkeypatch.setattr(logging.getLogger("fss_jax"), "propagate", True)
+    caplog.set_level(logging.INFO, logger="fss_jax")
     online = hub.fetch(NAME)
     _configure(monkeypatch, "http://127.0.0.1:9", tmp_path / "cache")
     found = hub.fetch(NAME)
@@ -200,6 +201,7 @@ def test_without_a_network_the_cache_is_used_and_said(server, monkeypatch, caplo
 
 def test_offline_mode_asks_nobody(server, monkeypatch, caplog):
     monkeypatch.setattr(logging.getLogger("fss_jax"), "propagate", True)
+    caplog.set_level(logging.INFO, logger="fss_jax")
     online = hub.fetch(NAME)
     server.requests.clear()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)

@@ -279,7 +279,7 @@ def test_the_wrong_architecture_is_refused_in_one_line(tmp_path, tiny):
 @pytest.mark.parametrize(
     "spec, words",
     [
-        ("vgg16", "expected one of torchvision:ARCH"),
+        ("vgg16", "expected one of caffe:ARCH"),
         ("torch:vgg16:/x", "expected one of"),
         ("fss1000:", "expected one of"),
         ("torchvision:vgg19:/x", "choose one of vgg16, "),
