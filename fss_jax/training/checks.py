@@ -82,7 +82,7 @@ def check_lists(config: ConfigDict) -> dict[str, Records]:
         data = usable(protocol.filter(data), config, protocol.queries)
         try:
             lists[what] = protocol.records(data, config.shots)
-        except (TooFewImages, ValueError) as error:
+        except ValueError as error:  # TooFewImages among them
             if what == "test" and not getattr(error, "counts", None):
                 # It may never be scored by this protocol: say so, and train.
                 logging.getLogger(__name__).warning("no test list of %s: %s", name, error)

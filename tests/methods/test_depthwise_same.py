@@ -31,7 +31,7 @@ def test_the_gradients_agree_too():
     def slope(form):
         return jax.grad(lambda x, k: (form(x, k, stride=2, pads=pads) ** 2).sum(), (0, 1))(x, k)
 
-    for ours, theirs in zip(slope(depthwise._shifted), slope(depthwise._grouped), strict=True):
+    for ours, theirs in zip(slope(depthwise._shifted), slope(depthwise.grouped), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 

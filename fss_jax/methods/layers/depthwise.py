@@ -5,6 +5,8 @@ compiles to one pass over the map; the gradients are written out for the same re
 keep XLA's convolution.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -18,15 +20,20 @@ def depthwise(
     return jax.lax.platform_dependent(x, kernel, cpu=_shifted, default=_plain)
 
 
-def _plain(x: Array, kernel: Array) -> Array:
+def grouped(x: Array, kernel: Array, *, stride: int, pads: Sequence[tuple[int, int]]) -> Array:
+    """XLA's convolution of one group a channel, with zeros around the map as told."""
     return jax.lax.conv_general_dilated(
         x,
         kernel,
-        (1, 1),
-        [(kernel.shape[0] // 2,) * 2] * 2,
+        (stride, stride),
+        pads,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=x.shape[-1],
     )
+
+
+def _plain(x: Array, kernel: Array) -> Array:
+    return grouped(x, kernel, stride=1, pads=[(kernel.shape[0] // 2,) * 2] * 2)
 
 
 def _shifts(x: Array, size: int) -> list[Array]:

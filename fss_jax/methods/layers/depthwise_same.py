@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from fss_jax.methods.layers.depthwise import grouped
+
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     """Zeros before and after an axis so that it has ceil(size / stride) outputs.
@@ -39,20 +41,9 @@ def depthwise(
         images,
         kernel,
         cpu=functools.partial(_shifted, stride=stride, pads=pads),
-        default=functools.partial(_grouped, stride=stride, pads=pads),
+        default=functools.partial(grouped, stride=stride, pads=pads),
     )
     return y.reshape(*x.shape[:-3], *y.shape[1:])
-
-
-def _grouped(x: Array, kernel: Array, *, stride: int, pads: tuple[tuple[int, int], ...]) -> Array:
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        pads,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=x.shape[-1],
-    )
 
 
 def _shifted(x: Array, kernel: Array, *, stride: int, pads: tuple[tuple[int, int], ...]) -> Array:

@@ -1,6 +1,6 @@
 """Frozen features of several strides on one grid of cells, and masks on the same grid."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -86,8 +86,3 @@ def positions(grid: Grid) -> np.ndarray:
     y, x = (2 * (np.arange(n) + 0.5) / n - 1 for n in grid)
     y, x = np.meshgrid(y, x, indexing="ij")
     return np.stack([x, y, x * x, y * y, x * y], -1).reshape(-1, 5).astype(np.float32)
-
-
-def ordered(levels: Mapping[str, Array]) -> list[Array]:
-    """The maps of a dictionary in the order of their names, finest first."""
-    return [levels[name] for name in sorted(levels)]
