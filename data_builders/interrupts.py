@@ -85,8 +85,19 @@ def _raise(number: int, frame: FrameType | None) -> None:
         return
     if _raised.is_set():
         _end(number)  # a second time: do not wait for the first to unwind
+    if _importing(frame):
+        _end(number)  # what is raised there may end in an error of the module, as in numpy
     _raised.set()
     raise Stopped(number)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether a frame is reached through an import that has not ended."""
+    while frame:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def end(stopped: Stopped) -> NoReturn:

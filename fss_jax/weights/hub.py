@@ -8,17 +8,18 @@ environment variables work: HF_HOME (the cache), HF_HUB_OFFLINE=1, HF_ENDPOINT, 
 import difflib
 import hashlib
 import json
+import logging
 import re
 from pathlib import Path
 from typing import NamedTuple
-
-from absl import logging
 
 from fss_jax.weights import dino
 from fss_jax.weights.layouts import Imported
 from fss_jax.weights.reading import blaming, need
 
 TAKES = "name"
+
+log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -80,7 +81,7 @@ def fetch(name: str) -> Download:
         paths += [path for path, _ in found]
         excuse = next((why for why in (excuse, *(w for _, w in found)) if why), None)
     if excuse:
-        logging.warning("hub:%s: %s; using the cached revision %s", name, excuse, commit)
+        log.warning("hub:%s: %s; using the cached revision %s", name, excuse, commit)
     return Download(first, repository, commit, {p.name: _digest(p) for p in paths}, bool(excuse))
 
 

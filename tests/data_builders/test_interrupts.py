@@ -84,3 +84,23 @@ def test_a_second_signal_does_not_wait():
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130 and said.strip() == "error: stopped"
+
+
+def test_an_import_that_would_hide_the_signal_ends_too(tmp_path):
+    (tmp_path / "hides.py").write_text(
+        "import time\nprint('ready', flush=True)\ntry:\n    time.sleep(100)\n"
+        "except BaseException as error:\n    raise ImportError('see our page') from error\n"
+    )
+    process = started(
+        """
+        import sys
+        from data_builders import interrupts
+        interrupts.install()
+        sys.path.insert(0, sys.argv[1])
+        import hides
+        """,
+        str(tmp_path),
+    )
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143 and said.strip() == "error: stopped by SIGTERM"
