@@ -85,3 +85,29 @@ def test_sections_that_code_cites_are_in_docs():
             if "protocols.md" in line:
                 cited = set(re.findall(r"\b([A-Z]\.\d+)\b", line))
                 assert cited <= there, f"{path.relative_to(ROOT)}: {line.strip()}"
+
+
+# Where a method's name is its own: itself, settings, the papers' tables, and releases of its weights.
+OWN_PLACES = ("methods", "configs", "experiments", "weights/caffe.py", "weights/fss1000.py")
+ALSO_MEAN = {
+    "scoring/protocols.py": {"canet", "panet"},  # protocols are named after who published them
+    "scoring/trivial.py": {"nearest"},  # a way to resize
+    "studies/regularization.py": {"logistic"},  # a loss
+}
+
+
+def test_no_method_is_named_outside_its_own_places():
+    methods = {p.stem for p in (PACKAGE / "methods").glob("*.py")} - {"__init__"}
+    assert len(methods) > 9
+    wrong = []
+    for path in FILES:
+        place = path.relative_to(PACKAGE).as_posix()
+        if place.startswith(OWN_PLACES):
+            continue
+        names = {
+            node.value
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
+        wrong += [f"{place}: {n}" for n in methods & names - ALSO_MEAN.get(place, set())]
+    assert not wrong

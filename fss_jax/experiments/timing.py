@@ -16,7 +16,7 @@ from fss_jax.experiments.runner import Scoring
 from fss_jax.reports.page import Table
 from fss_jax.reports.provenance import provenance, provenance_line
 from fss_jax.runtime import files
-from fss_jax.scoring.workdir import open_run
+from fss_jax.scoring.workdir import open_workdir
 
 WARM_UP = 2  # calls after the one that compiles
 
@@ -67,23 +67,23 @@ class TimingTable:
         shots = settings.pop("shots")
         for unused in ("episodes", "trivial"):
             settings.pop(unused, None)
-        run = open_run(
+        opened = open_workdir(
             workdir / scoring.training,
             data_dir=str(data_dir),
             config=scoring.get_config(data_dir, workdir),
             **settings,
         )
-        data = run.with_images(shots + run.protocol.queries).data
-        records = run.protocol.records(data, shots)[: self.rounds]
+        data = opened.with_images(shots + opened.protocol.queries).data
+        records = opened.protocol.records(data, shots)[: self.rounds]
         used = np.unique(data.item_image[np.concatenate([records.support, records.query], 1)])
-        bank = banks.load_bank(data, run.config.canvas, used.tolist())
-        cut = jax.jit(lambda bank, *row: run.view.episode(bank, *row))
+        bank = banks.load_bank(data, opened.config.canvas, used.tolist())
+        cut = jax.jit(lambda bank, *row: opened.view.episode(bank, *row))
         episodes = [
             cut(bank, records.support[i : i + 1], records.query[i : i + 1, :1])
             for i in range(len(records))
         ]
-        apply = jax.jit(run.model.apply)
-        variables = jax.device_put(run.variables)
+        apply = jax.jit(opened.model.apply)
+        variables = jax.device_put(opened.variables)
 
         def call(index: int) -> None:
             episode = episodes[index % len(episodes)]

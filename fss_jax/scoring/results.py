@@ -14,7 +14,7 @@ from fss_jax.reports.provenance import provenance
 from fss_jax.runtime.devices import is_lead, local_devices, replicate
 from fss_jax.scoring import breakdown, evaluation, metrics
 from fss_jax.scoring.metrics import Scores
-from fss_jax.scoring.workdir import Run, open_run
+from fss_jax.scoring.workdir import Opened, open_workdir
 
 LISTED_CLASSES = 80  # more are in the JSON only
 
@@ -52,7 +52,7 @@ def evaluate(
       ValueError, FileNotFoundError: a checkpoint, dataset, protocol or list that is not there or
         does not fit; one line each.
     """
-    run = open_run(
+    opened = open_workdir(
         workdir,
         protocol=protocol,
         split=split,
@@ -65,27 +65,27 @@ def evaluate(
         annotation=annotation,
         drop_rare_classes=drop_rare_classes,
     )
-    config, chosen = run.config, run.protocol
+    config, chosen = opened.config, opened.protocol
     shots = shots or config.shots
     if records_file:
-        records = parse_records(text.read(Path(records_file)), run.data.items)
+        records = parse_records(text.read(Path(records_file)), opened.data.items)
         shots = records.support.shape[1]
     else:
-        run = run.with_images(shots + chosen.queries)
-        records = chosen.records(run.data, shots)
-    data = run.data
+        opened = opened.with_images(shots + chosen.queries)
+        records = chosen.records(opened.data, shots)
+    data = opened.data
     records = records[: episodes or len(records)]
 
     devices = local_devices(device_count)
     evaluator = evaluation.Evaluator(
-        run.model,
-        run.view,
+        opened.model,
+        opened.view,
         devices,
         batch=config.eval_batch,
         with_trivial=trivial,
     )
     counts, seconds = evaluator.score(
-        replicate(run.variables, devices), data, config, records, progress="evaluate"
+        replicate(opened.variables, devices), data, config, records, progress="evaluate"
     )
     run_of = chosen.run_of(0 if records_file else len(records)).repeat(records.query.shape[1])
     scores = {
@@ -97,7 +97,7 @@ def evaluate(
         for name, c in counts.items()
     }
     result = {
-        **run.facts(),
+        **opened.facts(),
         "shots": shots,
         "episodes": len(records),
         "records_sha256": records_sha256(records),
@@ -109,21 +109,21 @@ def evaluate(
         "episodes_per_second": len(records) / seconds,
     }
     suffix = "" if annotation == "mask" else f"_{annotation}"
-    stem = run.result(f"{chosen.name}_{shots}shot{suffix}")
+    stem = opened.result(f"{chosen.name}_{shots}shot{suffix}")
     flat = evaluation.flat_counts(counts["method"], records, data.item_image)
     if chosen.metric == "per_image" or data.super_categories:
         result["shares"] = breakdown.image_shares(flat[0])
     if data.super_categories:
         table = breakdown.by_super_category(*flat, chosen.metric, data.super_categories)
         result["super_categories"] = table
-        title = f"{config.method}, {run.dataset}, {shots}-shot"
+        title = f"{config.method}, {opened.dataset}, {shots}-shot"
         if is_lead():
             breakdown.bar_chart(stem.with_name(f"{stem.name}_super_categories.png"), table, title)
     pages.write(
         stem,
         result,
         page(result),
-        lambda path: _picture(path, evaluator, run, records, counts["method"]),
+        lambda path: _picture(path, evaluator, opened, records, counts["method"]),
     )
     return result
 
@@ -147,7 +147,7 @@ def fields(scores: Scores, class_names: tuple[str, ...]) -> dict:
     }
 
 
-def _picture(path, evaluator, run: Run, records: Records, counts) -> None:
+def _picture(path, evaluator, opened: Opened, records: Records, counts) -> None:
     """The best, median and worst episodes by IoU, at most three of each."""
     order = np.argsort(-metrics.iou(counts.sum(1)), kind="stable")
     each = min(3, max(1, len(order) // 3))
@@ -160,9 +160,9 @@ def _picture(path, evaluator, run: Run, records: Records, counts) -> None:
     rows = np.concatenate(list(picks.values()))
     titles = [name for name, members in picks.items() for _ in members]
     shown = records[rows]
-    images = np.unique(run.data.item_image[np.concatenate([shown.support, shown.query], 1)])
-    bank = banks.load_bank(run.data, run.config.canvas, images.tolist())
-    evaluator.draw(path, run.variables, bank, shown, run.data, titles)
+    images = np.unique(opened.data.item_image[np.concatenate([shown.support, shown.query], 1)])
+    bank = banks.load_bank(opened.data, opened.config.canvas, images.tolist())
+    evaluator.draw(path, opened.variables, bank, shown, opened.data, titles)
 
 
 def page(result: dict) -> Page:

@@ -18,7 +18,7 @@ from fss_jax.scoring.protocols import Protocol
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class Opened:
     """A checkpoint of a workdir, ready to be applied to a split under a protocol.
 
     Attributes:
@@ -53,8 +53,8 @@ class Run:
         """WORKDIR/results/NAME without an ending; another dataset than the config's is named, too."""
         return self.workdir / "results" / f"{self.elsewhere}{name}"
 
-    def with_images(self, needed: int) -> "Run":
-        """This run, if its config drops rare classes without those of fewer than `needed` items."""
+    def with_images(self, needed: int) -> "Opened":
+        """The same, if its config drops rare classes without those of fewer than `needed` items."""
         if not self.config.drop_rare_classes:
             return self
         return dataclasses.replace(self, data=self.data.without_rare(needed))
@@ -72,7 +72,7 @@ class Run:
         }
 
 
-def open_run(
+def open_workdir(
     workdir: str | Path,
     *,
     protocol: str | None = None,
@@ -85,7 +85,7 @@ def open_run(
     config: ConfigDict | None = None,
     annotation: str = "mask",
     drop_rare_classes: bool = False,
-) -> Run:
+) -> Opened:
     """Opens a workdir; arguments left out are its config's (`fss evaluate --help` explains them).
 
     With `config`, that config's `init` weights are scored as step 0 (a method without weights needs
@@ -107,7 +107,7 @@ def open_run(
     chosen = protocols.get(protocol or config.protocol)
     dataset, split = dataset or config.dataset, split or config.test_split
     data = datasets.open_split(dataset, split, data_dir or config.data_dir)
-    return Run(
+    return Opened(
         workdir=Path(workdir),
         step=step,
         config=config,

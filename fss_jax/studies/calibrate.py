@@ -18,29 +18,29 @@ from fss_jax.reports.provenance import provenance
 from fss_jax.runtime import files
 from fss_jax.scoring import calibration, evaluation, metrics
 from fss_jax.scoring.calibration import Calibration, Curve
-from fss_jax.scoring.workdir import Run, open_run
+from fss_jax.scoring.workdir import Opened, open_workdir
 
 SHOTS = (1, 5)
 
 
-def measure(run: Run, shots: int, episodes: int) -> tuple[np.ndarray, np.ndarray]:
+def measure(opened: Opened, shots: int, episodes: int) -> tuple[np.ndarray, np.ndarray]:
     """(confidence, IoU) of each query of a split's episodes, both [n] in 0..1.
 
     Raises:
       ValueError: too few images of the classes for this number of supports.
     """
-    data = run.with_images(shots + run.protocol.queries).data
-    records = run.protocol.records(data, shots)[:episodes]
+    data = opened.with_images(shots + opened.protocol.queries).data
+    records = opened.protocol.records(data, shots)[:episodes]
     used = np.unique(data.item_image[np.concatenate([records.support, records.query], 1)])
-    bank = jax.device_put(banks.load_bank(data, run.config.canvas, used.tolist()))
+    bank = jax.device_put(banks.load_bank(data, opened.config.canvas, used.tolist()))
     evaluator = evaluation.Evaluator(
-        run.model, run.view, jax.local_devices()[:1], batch=1, with_trivial=False
+        opened.model, opened.view, jax.local_devices()[:1], batch=1, with_trivial=False
     )
     sure, ious = [], []
-    size = run.config.eval_batch
-    for start in tqdm(range(0, len(records), size), desc=f"{run.split}, {shots} shots"):
+    size = opened.config.eval_batch
+    for start in tqdm(range(0, len(records), size), desc=f"{opened.split}, {shots} shots"):
         rows = np.minimum(np.arange(start, start + size), len(records) - 1)
-        episode, logits = evaluator.show(run.variables, bank, records[rows])
+        episode, logits = evaluator.show(opened.variables, bank, records[rows])
         counts = metrics.confusion(logits > 0, episode.query_mask, episode.query_valid)
         probability = scipy.special.expit(logits)
         for b in range(min(size, len(records) - start)):
@@ -75,13 +75,13 @@ def calibrate(
       ValueError, FileNotFoundError: no checkpoint, data, or (with `dataset`) no calibration.
     """
     common = {"checkpoint": checkpoint, "data_dir": data_dir, "config": config}
-    test = open_run(workdir, dataset=dataset, canvas=canvas, **common)
+    test = open_workdir(workdir, dataset=dataset, canvas=canvas, **common)
     config = test.config
     path = test.workdir / calibration.FILE
-    run = open_run(workdir, split=config.val_split, protocol=config.val_protocol, **common)
+    opened = open_workdir(workdir, split=config.val_split, protocol=config.val_protocol, **common)
     if not shots:
         known = (config.shots,) if test.model.serves_its_shots_only else SHOTS
-        shots = tuple(k for k in known if _enough(test, k) and _enough(run, k)) or known[:1]
+        shots = tuple(k for k in known if _enough(test, k) and _enough(opened, k)) or known[:1]
     if dataset:
         fitted = calibration.load(path, test.step)
         if fitted is None:
@@ -91,9 +91,9 @@ def calibrate(
             )
     else:
         fitted = Calibration(
-            test.step, {k: Curve.fit(*measure(run, k, episodes)) for k in sorted(set(shots))}
+            test.step, {k: Curve.fit(*measure(opened, k, episodes)) for k in sorted(set(shots))}
         )
-        files.write_json(path, {**fitted.to_json(), **run.facts(), "episodes": episodes})
+        files.write_json(path, {**fitted.to_json(), **opened.facts(), "episodes": episodes})
     measured = {k: measure(test, k, episodes) for k in sorted(set(shots))}
     result = {**test.facts(), "shots": {}, **provenance()}
     for k, (sure, ious) in measured.items():
@@ -114,11 +114,11 @@ def calibrate(
     return result
 
 
-def _enough(run: Run, shots: int) -> bool:
+def _enough(opened: Opened, shots: int) -> bool:
     """Whether the classes have the images for an episode of so many supports."""
-    counts = collections.Counter(class_id for _, class_id in run.data.items).values()
-    pick = max if run.config.drop_rare_classes else min
-    return pick(counts, default=0) >= shots + run.protocol.queries
+    counts = collections.Counter(class_id for _, class_id in opened.data.items).values()
+    pick = max if opened.config.drop_rare_classes else min
+    return pick(counts, default=0) >= shots + opened.protocol.queries
 
 
 def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float:

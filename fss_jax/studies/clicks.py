@@ -31,10 +31,10 @@ from fss_jax.reports.page import Page, Table, interval, percent
 from fss_jax.reports.provenance import provenance
 from fss_jax.runtime import arguments, messages
 from fss_jax.scoring import metrics
-from fss_jax.scoring.workdir import Run, open_run
+from fss_jax.scoring.workdir import Opened, open_workdir
 
 SHOWN = 6
-RUN = ("--dataset", "--split", "--data_dir", "--protocol", "--checkpoint", "--annotation")
+OPENING = ("--dataset", "--split", "--data_dir", "--protocol", "--checkpoint", "--annotation")
 DOTS = {1: (0, 255, 0), 0: (0, 255, 255)}  # the color of a click on the object, and beside it
 
 
@@ -49,20 +49,20 @@ def next_click(prediction: np.ndarray, truth: np.ndarray) -> tuple[int, int] | N
     return int(row), int(col)
 
 
-def steps(run: Run) -> tuple[Callable, Callable]:
+def steps(opened: Opened) -> tuple[Callable, Callable]:
     """(cut and segment a batch of records, segment it again with clicks on its queries); compiled.
 
     Raises:
       ValueError: a method that takes no sparse annotation; one without update that sees supports and
         queries at different sizes.
     """
-    model = run.model
+    model = opened.model
     if not model.takes_undecided:
         raise ValueError(
-            f"{run.config.method} takes whole masks only, no clicks; use one of "
+            f"{opened.config.method} takes whole masks only, no clicks; use one of "
             f"{', '.join(methods.taking_undecided())}"
         )
-    view = run.view
+    view = opened.view
     updates = model.update is not None
     if not updates and view.support_size != view.query_size:
         raise ValueError(
@@ -91,7 +91,7 @@ def steps(run: Run) -> tuple[Callable, Callable]:
     return first, again
 
 
-def interact(run: Run, records: Records, clicks: int) -> tuple[np.ndarray, list]:
+def interact(opened: Opened, records: Records, clicks: int) -> tuple[np.ndarray, list]:
     """Segments every record's query with 0 to `clicks` clicks.
 
     Args:
@@ -101,8 +101,10 @@ def interact(run: Run, records: Records, clicks: int) -> tuple[np.ndarray, list]
       Counts [N, 1 + clicks, 4]; and of the first records (episode, clicks' annotation, answers by
       number of clicks) to look at.
     """
-    first, again = steps(run)
-    bank, variables = jax.device_put((banks.load_bank(run.data, run.config.canvas), run.variables))
+    first, again = steps(opened)
+    bank, variables = jax.device_put(
+        (banks.load_bank(opened.data, opened.config.canvas), opened.variables)
+    )
     counts, shown = [], []
     for i in tqdm(range(len(records)), desc="clicks", unit="ep"):
         episode, task, logits = first(
@@ -123,16 +125,16 @@ def interact(run: Run, records: Records, clicks: int) -> tuple[np.ndarray, list]
     return np.stack(counts), shown
 
 
-def summary(run: Run, records: Records, counts: np.ndarray, shots: int) -> dict:
+def summary(opened: Opened, records: Records, counts: np.ndarray, shots: int) -> dict:
     """What the JSON file holds (fractions in 0..1)."""
     rounds = []
     for number in range(counts.shape[1]):
         scores = metrics.score(
-            counts[:, number], records.class_id, run.data.item_image[records.query[:, 0]]
+            counts[:, number], records.class_id, opened.data.item_image[records.query[:, 0]]
         )
         rounds.append({"miou": scores.miou, "miou_ci95": list(scores.miou_ci95)})
     return {
-        **run.facts(),
+        **opened.facts(),
         "shots": shots,
         "episodes": len(records),
         "records_sha256": records_sha256(records),
@@ -175,21 +177,21 @@ def _picture(path: Path, shown: list[tuple[Episode, np.ndarray, list[np.ndarray]
     drawing.panels(path, rows)
 
 
-def write(run: Run, shots: int, episodes: int, clicks: int) -> dict:
+def write(opened: Opened, shots: int, episodes: int, clicks: int) -> dict:
     """`interact`, kept as files; returns the result."""
-    run = run.with_images(shots + run.protocol.queries)
-    records = run.protocol.records(run.data, shots)[:episodes]
+    opened = opened.with_images(shots + opened.protocol.queries)
+    records = opened.protocol.records(opened.data, shots)[:episodes]
     records = dataclasses.replace(records, query=records.query[:, :1])
-    counts, shown = interact(run, records, clicks)
-    result = summary(run, records, counts, shots)
-    stem = run.result(f"clicks_{run.protocol.name}_{shots}shot")
+    counts, shown = interact(opened, records, clicks)
+    result = summary(opened, records, counts, shots)
+    stem = opened.result(f"clicks_{opened.protocol.name}_{shots}shot")
     pages.write(stem, result, page(result), lambda path: _picture(path, shown))
     return result
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     arguments.add(parser, "--workdir", required=True)
-    arguments.add(parser, *RUN)
+    arguments.add(parser, *OPENING)
     arguments.add(parser, "--shots", default=1)
     parser.add_argument("--clicks", type=arguments.COUNT, default=5, help="a query")
     arguments.add(parser, "--episodes", default=100)
@@ -197,6 +199,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     messages.use_compilation_cache()
-    opened = open_run(given.workdir, **{name[2:]: getattr(given, name[2:]) for name in RUN})
+    opened = open_workdir(given.workdir, **{name[2:]: getattr(given, name[2:]) for name in OPENING})
     result = write(opened, given.shots, given.episodes, given.clicks)
     print(pages.text(page(result), result))

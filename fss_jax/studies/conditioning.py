@@ -29,10 +29,10 @@ from fss_jax.reports.drawing import PREDICTION_COLOR, SUPPORT_COLOR, TILE, TRUTH
 from fss_jax.reports.provenance import provenance
 from fss_jax.runtime import arguments, files, messages
 from fss_jax.scoring import metrics
-from fss_jax.scoring.workdir import Run, open_run
+from fss_jax.scoring.workdir import Opened, open_workdir
 
 SHOTS = 5  # of the third picture
-RUN = ("--dataset", "--split", "--data_dir", "--protocol", "--checkpoint")
+OPENING = ("--dataset", "--split", "--data_dir", "--protocol", "--checkpoint")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,10 +49,10 @@ class Panel:
 class Asker:
     """A trained method, asked about items of a split by supports of one's choice."""
 
-    def __init__(self, run: Run):
-        self.run, self.data = run, run.data
-        self.bank = banks.load_bank(run.data, run.config.canvas)
-        view, model = run.view, run.model
+    def __init__(self, opened: Opened):
+        self.opened, self.data = opened, opened.data
+        self.bank = banks.load_bank(opened.data, opened.config.canvas)
+        view, model = opened.view, opened.model
         self._cut = jax.jit(lambda bank, *items: view.episode(bank, *items))
 
         @jax.jit
@@ -69,7 +69,7 @@ class Asker:
         """The answer, bool [S, T] at the size that is scored; with other support masks if given."""
         masks = episode.support_mask if support_mask is None else support_mask
         images = episode.support_image, masks, episode.query_image
-        logits = self._answer(self.run.variables, *images, episode.query_size)
+        logits = self._answer(self.opened.variables, *images, episode.query_size)
         return np.asarray(logits[0, 0] > 0)
 
     def iou(self, episode: Episode, mask: np.ndarray) -> float:
@@ -239,27 +239,27 @@ def draw(path: Path, rows: list[list[Panel]]) -> None:
         sheet.save(temporary, "PNG")
 
 
-def pictures(run: Run, count: int = 3, seed: int = 0) -> dict:
-    """Draws the three pictures of a run; returns what conditioning.json holds: the notes of the rows."""
-    asker = Asker(run)
+def pictures(opened: Opened, count: int = 3, seed: int = 0) -> dict:
+    """Draws a workdir's three pictures; returns what conditioning.json holds: the notes of the rows."""
+    asker = Asker(opened)
     notes = {}
     for name, make in PICTURES.items():
         rows = make(asker, np.random.default_rng(seed), count)
-        draw(run.result(f"conditioning_{name}").with_suffix(".png"), rows)
+        draw(opened.result(f"conditioning_{name}").with_suffix(".png"), rows)
         notes[name] = [[panel.note for panel in row] for row in rows]
-    result = {**run.facts(), "seed": seed, "rows": notes, **provenance()}
-    files.write_json(run.result("conditioning").with_suffix(".json"), result)
+    result = {**opened.facts(), "seed": seed, "rows": notes, **provenance()}
+    files.write_json(opened.result("conditioning").with_suffix(".json"), result)
     return result
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     arguments.add(parser, "--workdir", required=True)
-    arguments.add(parser, *RUN, "--seed")
+    arguments.add(parser, *OPENING, "--seed")
     parser.add_argument("--rows", type=arguments.COUNT, default=3, help="queries a picture")
 
 
 def run(given: argparse.Namespace) -> None:
     messages.use_compilation_cache()
-    opened = open_run(given.workdir, **{name[2:]: getattr(given, name[2:]) for name in RUN})
+    opened = open_workdir(given.workdir, **{name[2:]: getattr(given, name[2:]) for name in OPENING})
     pictures(opened, given.rows, given.seed)
     print(f"see {opened.result('conditioning')}_*.png")

@@ -18,7 +18,7 @@ from fss_jax.runtime.devices import local_devices
 from fss_jax.scoring import evaluation, exhaustive
 from fss_jax.scoring.exhaustive import ClassPairs
 from fss_jax.scoring.metrics import iou
-from fss_jax.scoring.workdir import Run, open_run
+from fss_jax.scoring.workdir import Opened, open_workdir
 
 LIST_EPISODES = 1000  # of the sampled lists that the result is compared with
 SHOWN_CLASSES = 6
@@ -33,7 +33,7 @@ def evaluate(
     Args:
       shots: default 1; with more, every set of so many supports is scored.
       device_count: of each process; 0 = all.
-      where: as for `runs.open_run`; sizes, void and metric are the protocol's.
+      where: as for `workdir.open_workdir`; sizes, void and metric are the protocol's.
 
     Returns:
       What the JSON file holds; fractions in 0..1.
@@ -43,19 +43,19 @@ def evaluate(
         depend on the batch.
     """
     shots = shots or 1
-    run = open_run(workdir, **where).with_images(shots + 1)
-    check(run, shots)
-    bank = banks.load_bank(run.data, run.config.canvas)
+    opened = open_workdir(workdir, **where).with_images(shots + 1)
+    check(opened, shots)
+    bank = banks.load_bank(opened.data, opened.config.canvas)
     devices = local_devices(device_count)
     before = time.perf_counter()
     pairs = exhaustive.score_pairs(
-        run.model, run.variables, bank, run.data, run.view, shots, devices
+        opened.model, opened.variables, bank, opened.data, opened.view, shots, devices
     )
     seconds = time.perf_counter() - before
-    metric = run.protocol.metric
+    metric = opened.protocol.metric
     count = sum(p.counts.shape[0] * p.counts.shape[1] for p in pairs)
     result = {
-        **run.facts(),
+        **opened.facts(),
         "shots": shots,
         "pairs": count,
         "metric": metric,
@@ -63,11 +63,11 @@ def evaluate(
         "list_episodes": LIST_EPISODES,
         "list_range95": list(exhaustive.sampled_spread(pairs, LIST_EPISODES, metric=metric)),
         "per_class": {
-            run.data.class_names[p.class_id]: {
+            opened.data.class_names[p.class_id]: {
                 "iou": exhaustive.class_score(p, metric),
                 "images": len(p.items),
                 **dict(zip(("tp", "fp", "fn"), p.counts.sum((0, 1))[:3].tolist(), strict=True)),
-                **_support_effect(p, run),
+                **_support_effect(p, opened),
             }
             for p in pairs
         },
@@ -76,44 +76,44 @@ def evaluate(
         "pairs_per_second": count / seconds,
     }
     pages.write(
-        run.result(f"exhaustive_{shots}shot"),
+        opened.result(f"exhaustive_{shots}shot"),
         result,
         page(result),
-        lambda path: _picture(path, run, bank, pairs),
+        lambda path: _picture(path, opened, bank, pairs),
     )
     return result
 
 
-def check(run: Run, shots: int = 1) -> None:
+def check(opened: Opened, shots: int = 1) -> None:
     """Raises ValueError where pairs have no score of their own, or cannot all be scored."""
-    statistics = run.model.normalized_together
+    statistics = opened.model.normalized_together
     if statistics == "batch":
         raise ValueError(
             "with batch_norm 'batch' an answer depends on the other images of the call, so pairs have "
             "no score of their own; evaluate a model trained with 'episode' or 'running'"
         )
-    if shots > 1 and run.model.merge is None:
+    if shots > 1 and opened.model.merge is None:
         able = [n for n in methods.names() if methods.get(n).merge is not None]
         raise ValueError(
             f"--exhaustive with {shots} shots needs a method whose task is made of its one-shot tasks "
-            f"({', '.join(able)}), not {run.config.method}; score 1 shot or a list of episodes"
+            f"({', '.join(able)}), not {opened.config.method}; score 1 shot or a list of episodes"
         )
     if shots > 1 and statistics == "episode":
         raise ValueError(
             "with batch_norm 'episode' the supports of an episode are normalized together, so that no "
             "image has a task of its own; evaluate a model trained with 'running'"
         )
-    class_ids, counts = np.unique([c for _, c in run.data.items], return_counts=True)
+    class_ids, counts = np.unique([c for _, c in opened.data.items], return_counts=True)
     few, many = class_ids[counts.argmin()], class_ids[counts.argmax()]
     if counts.min() <= shots:
         raise ValueError(
-            f"class {run.data.class_names[few]!r} of {run.data.name} has {counts.min()} images, a "
+            f"class {opened.data.class_names[few]!r} of {opened.data.name} has {counts.min()} images, a "
             f"{shots}-shot pair needs {shots + 1}; leave such classes out with --drop_rare_classes"
         )
     sets = math.comb(int(counts.max()) - 1, shots)
     if shots > 1 and sets > exhaustive.MOST_SETS:
         raise ValueError(
-            f"class {run.data.class_names[many]!r} of {run.data.name} has {counts.max()} images: "
+            f"class {opened.data.class_names[many]!r} of {opened.data.name} has {counts.max()} images: "
             f"{sets} sets of {shots} supports for each query, over {exhaustive.MOST_SETS}; score a list "
             "of episodes"
         )
@@ -135,17 +135,17 @@ def _extremes(pairs: ClassPairs) -> dict[str, tuple[tuple[int, ...], float]]:
     return {"best": (order[-1], means[order[-1]]), "worst": (order[0], means[order[0]])}
 
 
-def _support_effect(pairs: ClassPairs, run: Run) -> dict:
+def _support_effect(pairs: ClassPairs, opened: Opened) -> dict:
     return {
         f"{name}_support": {
-            "image": ", ".join(run.data.items[pairs.items[i]][0] for i in support),
+            "image": ", ".join(opened.data.items[pairs.items[i]][0] for i in support),
             "mean_iou": mean,
         }
         for name, (support, mean) in _extremes(pairs).items()
     }
 
 
-def _picture(path: Path, run: Run, bank: banks.Bank, pairs: list[ClassPairs]) -> None:
+def _picture(path: Path, opened: Opened, bank: banks.Bank, pairs: list[ClassPairs]) -> None:
     """The best and worst support of the classes where it matters most (FSS-1000, Figure 9)."""
     extremes = [_extremes(p) for p in pairs]
     gap = [found["best"][1] - found["worst"][1] for found in extremes]
@@ -161,12 +161,12 @@ def _picture(path: Path, run: Run, bank: banks.Bank, pairs: list[ClassPairs]) ->
             query.append([p.items[shown]])
             titles.append(f"{name} support, mean IoU {mean:.3f}; here")
     records = Records(
-        run.data.items, *(np.asarray(c, np.int32) for c in (class_ids, support, query))
+        opened.data.items, *(np.asarray(c, np.int32) for c in (class_ids, support, query))
     )
     evaluator = evaluation.Evaluator(
-        run.model, run.view, jax.local_devices()[:1], batch=1, with_trivial=False
+        opened.model, opened.view, jax.local_devices()[:1], batch=1, with_trivial=False
     )
-    evaluator.draw(path, run.variables, bank, records, run.data, titles)
+    evaluator.draw(path, opened.variables, bank, records, opened.data, titles)
 
 
 def _iou_by_query(pairs: ClassPairs, support: tuple[int, ...]) -> np.ndarray:

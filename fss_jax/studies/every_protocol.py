@@ -10,7 +10,7 @@ from fss_jax.reports.page import Page, Table, interval, percent
 from fss_jax.reports.provenance import provenance
 from fss_jax.scoring import protocols, results
 from fss_jax.scoring.protocols import Protocol
-from fss_jax.scoring.workdir import open_run
+from fss_jax.scoring.workdir import open_workdir
 
 SHOWN = {  # fields of a protocol: how a row of the table calls them
     "rule": "list",
@@ -75,25 +75,25 @@ def evaluate_all(workdir: str | Path, *, shots: int | None = None, **settings: A
       What the JSON file holds: 'scores' (a result by protocol name) and 'left_out' (a reason by name).
     """
     opening = ("split", "dataset", "data_dir", "checkpoint", "canvas", "config", "annotation")
-    run = open_run(workdir, **{k: v for k, v in settings.items() if k in opening})
+    opened = open_workdir(workdir, **{k: v for k, v in settings.items() if k in opening})
     scores, left_out = {}, {}
     for name, protocol in protocols.PROTOCOLS.items():
-        if not protocol.serves(run.dataset):
-            left_out[name] = f"for {' or '.join(protocol.datasets)}, this is {run.dataset}"
+        if not protocol.serves(opened.dataset):
+            left_out[name] = f"for {' or '.join(protocol.datasets)}, this is {opened.dataset}"
             continue
         try:
             scores[name] = results.evaluate(workdir, protocol=name, shots=shots, **settings)
         except TooFewImages as error:
             left_out[name] = str(error)
     compared = {
-        "method": run.config.method,
-        "dataset": run.dataset,
-        "shots": shots or run.config.shots,
+        "method": opened.config.method,
+        "dataset": opened.dataset,
+        "shots": shots or opened.config.shots,
         "scores": scores,
         "left_out": left_out,
         **provenance(),
     }
-    stem = run.result(f"protocols_{compared['shots']}shot")
+    stem = opened.result(f"protocols_{compared['shots']}shot")
     pages.write(stem, compared, page(compared))
     return compared
 

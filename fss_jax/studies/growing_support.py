@@ -26,10 +26,10 @@ from fss_jax.reports.provenance import provenance
 from fss_jax.runtime import arguments, messages
 from fss_jax.scoring import evaluation
 from fss_jax.scoring.metrics import confusion, iou
-from fss_jax.scoring.workdir import Run, open_run
+from fss_jax.scoring.workdir import Opened, open_workdir
 
 SHOWN = 6
-RUN = ("--dataset", "--split", "--data_dir", "--protocol", "--checkpoint")
+OPENING = ("--dataset", "--split", "--data_dir", "--protocol", "--checkpoint")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,9 @@ class Round:
     logits: np.ndarray
 
 
-def refine(run: Run, class_name: str, rounds: int, add: int, replace: bool) -> tuple[dict, list]:
+def refine(
+    opened: Opened, class_name: str, rounds: int, add: int, replace: bool
+) -> tuple[dict, list]:
     """Grows (or renews) the support of a class by its worst answers.
 
     Args:
@@ -62,36 +64,36 @@ def refine(run: Run, class_name: str, rounds: int, add: int, replace: bool) -> t
     Raises:
       ValueError: an unknown class, or too few images of it.
     """
-    members = _members(run.data, class_name)
-    shots = run.config.shots
+    members = _members(opened.data, class_name)
+    shots = opened.config.shots
     needed = shots + rounds * add + 1
     if len(members) < needed:
         raise ValueError(
             f"class {class_name!r} has {len(members)} images; {shots} supports, {rounds} rounds of "
             f"{add} and an image to score need {needed}; lower --rounds or --add"
         )
-    bank = jax.device_put(banks.load_bank(run.data, run.config.canvas))
+    bank = jax.device_put(banks.load_bank(opened.data, opened.config.canvas))
     evaluator = evaluation.Evaluator(
-        run.model, run.view, jax.local_devices()[:1], batch=1, with_trivial=False
+        opened.model, opened.view, jax.local_devices()[:1], batch=1, with_trivial=False
     )
     support, ever = members[:shots], set(members[:shots])
-    history = [_segment(run, evaluator, bank, support, members)]
+    history = [_segment(opened, evaluator, bank, support, members)]
     for _ in range(rounds):
         free = np.asarray([item not in ever for item in members])
         order = np.argsort(np.where(free, history[-1].ious, np.inf), kind="stable")
         worst = members[order[:add]]
         ever |= set(worst)
         support = np.concatenate([support, worst])[add if replace else 0 :]
-        history.append(_segment(run, evaluator, bank, support, members))
+        history.append(_segment(opened, evaluator, bank, support, members))
     held_out = np.asarray([item not in ever for item in members])
-    ids = [run.data.items[item][0] for item in members]
+    ids = [opened.data.items[item][0] for item in members]
     result = {
-        **run.facts(),
+        **opened.facts(),
         "class": class_name,
         "held_out_images": int(held_out.sum()),
         "rounds": [
             {
-                "support": [run.data.items[item][0] for item in r.support],
+                "support": [opened.data.items[item][0] for item in r.support],
                 "held_out_iou": float(r.ious[held_out].mean()),
             }
             for r in history
@@ -113,35 +115,37 @@ def _members(data: datasets.Split, class_name: str) -> np.ndarray:
     return np.asarray([i for i, item in enumerate(data.items) if item[1] == class_id], np.int32)
 
 
-def _segment(run: Run, evaluator, bank: banks.Bank, support, members) -> Round:
-    class_id = np.asarray([run.data.items[members[0]][1]], np.int32)
+def _segment(opened: Opened, evaluator, bank: banks.Bank, support, members) -> Round:
+    class_id = np.asarray([opened.data.items[members[0]][1]], np.int32)
     ious, logits = [], []
     for item in members:
-        records = Records(run.data.items, class_id, support[None], np.asarray([[item]], np.int32))
-        episode, answer = evaluator.show(run.variables, bank, records)
+        records = Records(
+            opened.data.items, class_id, support[None], np.asarray([[item]], np.int32)
+        )
+        episode, answer = evaluator.show(opened.variables, bank, records)
         counts = confusion(answer[0, 0] > 0, episode.query_mask[0, 0], episode.query_valid[0, 0])
         ious.append(iou(np.asarray(counts)))
         logits.append(answer[0, 0])
     return Round(support, np.asarray(ious), np.stack(logits))
 
 
-def _picture(path: Path, run: Run, result: dict, history: list[Round]) -> None:
+def _picture(path: Path, opened: Opened, result: dict, history: list[Round]) -> None:
     """Held-out images that were worst before: truth, before, after; the last round's support above."""
-    members = _members(run.data, result["class"])
-    position = {run.data.items[item][0]: i for i, item in enumerate(members)}
+    members = _members(opened.data, result["class"])
+    position = {opened.data.items[item][0]: i for i, item in enumerate(members)}
     before = {name: entry["before"] for name, entry in result["per_image"].items()}
     shown = sorted(before, key=before.get)[:SHOWN]
     rows = []
     for name in shown:
         i = position[name]
-        image, label = run.data.read(int(run.data.item_image[members[i]]))
-        truth = label == run.data.item_value[members[i]]
+        image, label = opened.data.read(int(opened.data.item_image[members[i]]))
+        truth = label == opened.data.item_value[members[i]]
         panels = [(f"{name}, truth", truth, drawing.TRUTH_COLOR)]
         for what, state in (("before", history[0]), ("after", history[-1])):
             height, width = truth.shape
             answer = state.logits[i] > 0
-            if not run.view.score_size:  # on the canvas, in its top-left corner
-                scale = min(1.0, run.config.canvas / max(height, width))
+            if not opened.view.score_size:  # on the canvas, in its top-left corner
+                scale = min(1.0, opened.config.canvas / max(height, width))
                 answer = answer[: round(height * scale), : round(width * scale)]
             down = np.arange(height) * answer.shape[0] // height
             across = np.arange(width) * answer.shape[1] // width
@@ -167,18 +171,18 @@ def page(result: dict) -> Page:
     )
 
 
-def write(run: Run, class_name: str, rounds: int, add: int, replace: bool) -> dict:
+def write(opened: Opened, class_name: str, rounds: int, add: int, replace: bool) -> dict:
     """`refine`, kept as files; returns the result."""
-    result, history = refine(run, class_name, rounds, add, replace)
-    stem = run.result(f"refine_{class_name}".replace("/", "_"))
-    pages.write(stem, result, page(result), lambda path: _picture(path, run, result, history))
+    result, history = refine(opened, class_name, rounds, add, replace)
+    stem = opened.result(f"refine_{class_name}".replace("/", "_"))
+    pages.write(stem, result, page(result), lambda path: _picture(path, opened, result, history))
     return result
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     arguments.add(parser, "--workdir", required=True)
     parser.add_argument("--class", dest="class_name", required=True, help="whose images to segment")
-    arguments.add(parser, *RUN)
+    arguments.add(parser, *OPENING)
     parser.add_argument("--rounds", type=arguments.COUNT_OR_NONE, default=3)
     parser.add_argument("--add", type=arguments.COUNT, default=1, help="corrected images a round")
     parser.add_argument(
@@ -188,7 +192,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     messages.use_compilation_cache()
-    opened = open_run(given.workdir, **{name[2:]: getattr(given, name[2:]) for name in RUN})
+    opened = open_workdir(given.workdir, **{name[2:]: getattr(given, name[2:]) for name in OPENING})
     if opened.model.serves_its_shots_only and not given.replace:
         raise ValueError(
             f"this {opened.config.method} serves only the number of supports that it was trained with; "

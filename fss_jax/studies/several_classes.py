@@ -15,7 +15,7 @@ from fss_jax.reports.provenance import provenance
 from fss_jax.runtime.devices import AXIS, is_lead, local_devices, replicate
 from fss_jax.scoring import evaluation, metrics
 from fss_jax.scoring.results import fields
-from fss_jax.scoring.workdir import open_run
+from fss_jax.scoring.workdir import open_workdir
 from fss_jax.studies.ways import draw, predictions, supports, truth
 from fss_jax.studies.ways_picture import contact_sheet
 
@@ -37,7 +37,7 @@ def evaluate(
     the protocol's seed. A class's IoU pools the pixels of all episodes that have it as a way.
 
     Args:
-      opening: as of `runs.open_run`.
+      opening: as of `workdir.open_workdir`.
 
     Returns:
       What the JSON file holds; fractions in 0..1. `binary_iou` is the mean of the IoU of object (any
@@ -46,18 +46,18 @@ def evaluate(
     Raises:
       ValueError, FileNotFoundError: as `results.evaluate`.
     """
-    run = open_run(workdir, protocol=protocol, **opening)
-    config, data, view = run.config, run.data, run.view
+    opened = open_workdir(workdir, protocol=protocol, **opening)
+    config, data, view = opened.config, opened.data, opened.view
     shots = shots or config.shots
     records = draw(
-        data.items, ways=ways, shots=shots, count=episodes or 1000, seed=run.protocol.seed
+        data.items, ways=ways, shots=shots, count=episodes or 1000, seed=opened.protocol.seed
     )
     devices = local_devices(device_count)
 
     def count(variables, bank, support, support_items, query, query_items):
         shown = supports(bank, view, support, support_items, query)
         query_image, wanted, valid, size = truth(bank, view, query, query_items)
-        found = predictions(run.model, variables, shown, query_image, size, view)
+        found = predictions(opened.model, variables, shown, query_image, size, view)
         each_valid = jnp.broadcast_to(valid[:, None], wanted.shape)
         way = jnp.arange(1, ways + 1)[None, :, None, None]
         return {
@@ -75,7 +75,7 @@ def evaluate(
     bank = banks.load_bank(data, config.canvas)
     columns = (records.support, records.support_items, records.query[:, None], records.query_items)
     pmapped = jax.pmap(count, axis_name=AXIS, devices=devices)
-    placed = replicate(run.variables, devices), replicate(bank, devices)
+    placed = replicate(opened.variables, devices), replicate(bank, devices)
     before = time.perf_counter()
     counts = evaluation.count_rows(
         lambda *rows: pmapped(*placed, *rows),
@@ -93,7 +93,7 @@ def evaluate(
     found = fields(scored.pop("method"), data.class_names)
     del found["fb_iou"], found["fb_iou_ci95"]  # of one class against the rest, summed over ways
     result = {
-        **run.facts(),
+        **opened.facts(),
         "ways": ways,
         "shots": shots,
         "episodes": len(records),
@@ -106,8 +106,8 @@ def evaluate(
         "seconds": seconds,
         "episodes_per_second": len(records) / seconds,
     }
-    suffix = "" if run.annotation == "mask" else f"_{run.annotation}"
-    stem = run.result(f"{run.protocol.name}_{ways}way_{shots}shot{suffix}")
+    suffix = "" if opened.annotation == "mask" else f"_{opened.annotation}"
+    stem = opened.result(f"{opened.protocol.name}_{ways}way_{shots}shot{suffix}")
     if not is_lead():
         return result
 
@@ -115,13 +115,13 @@ def evaluate(
     def show(variables, bank, support, support_items, query, query_items):
         shown = supports(bank, view, support, support_items, query)
         query_image, wanted, _, size = truth(bank, view, query, query_items)
-        found = predictions(run.model, variables, shown, query_image, size, view)
+        found = predictions(opened.model, variables, shown, query_image, size, view)
         return shown[0], shown[1], query_image, wanted, found["method"]
 
     order = np.argsort(-metrics.iou(counts["method"][:, :ways].sum(1)), kind="stable")
     rows = order[[0, len(order) // 2, -1]]
     names = [[data.class_names[c] for c in classes] for classes in records.class_id[rows]]
-    pixels = show(run.variables, bank, *(column[rows] for column in columns))
+    pixels = show(opened.variables, bank, *(column[rows] for column in columns))
     pages.write(stem, result, page(result), lambda path: contact_sheet(path, *pixels, names))
     return result
 

@@ -13,6 +13,7 @@ TAKES = "arch"
 # fss_jax has Caffe's own layer names, so a table is only needed for OSLSM's two branches, whose
 # names end in f (first image: the conditioning branch) and s (second image: segmentation).
 ARCHITECTURES = ("vgg16", "fcn32s", "oslsm")
+RELEASED = {"oslsm": "oslsm"}  # the methods whose weights were released whole
 _BRANCHES = {"f": "conditioning", "s": "segmentation"}
 _HASHES = ("rw1s", "rb1s")  # fixed inner products on fc8f, which give w and b
 _UPSAMPLING = ("upscore", "uppred_offset")  # fixed transposed convolutions

@@ -12,6 +12,7 @@ from fss_jax.weights.torch_files import read_torch
 from fss_jax.weights.torchvision import vgg16
 
 FILES = ("feature_encoder.pkl", "relation_network.pkl")
+RELEASED = "relation"  # the method whose weights they are
 
 
 def encoder_names() -> dict[str, str]:

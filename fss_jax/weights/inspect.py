@@ -26,7 +26,10 @@ READERS = {
 }
 KINDS = {"torch": "torchvision", "safetensors": "torchvision", "caffe": "caffe", "keras": "keras"}
 DINO = {**vit.VARIANTS, **convnext.VARIANTS}
-WHOLE = {"oslsm": "oslsm", "fss1000": "relation"}  # the method of a release of all its weights
+WHOLE = {
+    **caffe.RELEASED,
+    "fss1000": fss1000.RELEASED,
+}  # the method of a release of all its weights
 
 
 # Layers that tell DINO's files, in Hugging Face's layout or in Meta's, from torchvision's.

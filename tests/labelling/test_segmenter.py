@@ -19,7 +19,7 @@ from fss_jax.labelling import tiles
 from fss_jax.labelling.prediction import Prediction
 from fss_jax.runtime.devices import local_devices
 from fss_jax.scoring import evaluation
-from fss_jax.scoring.workdir import open_run
+from fss_jax.scoring.workdir import open_workdir
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_masks_in_any_encoding_are_the_same(shown, toy_workdir, encode):
 
 
 def test_sees_and_answers_as_the_evaluation_does(toy_workdir):
-    run = open_run(toy_workdir)
+    run = open_workdir(toy_workdir)
     records = Records(run.data.items, np.array([1]), np.array([[0, 1]]), np.array([[3]]))
     view = run.view
     evaluator = evaluation.Evaluator(run.model, view, local_devices(1), batch=1, with_trivial=False)

@@ -14,14 +14,14 @@ from fss_jax.data import imaging
 from fss_jax.runtime.devices import replicate
 from fss_jax.scoring import evaluation, protocols, trivial
 from fss_jax.scoring.evaluation import Evaluator
-from fss_jax.scoring.workdir import open_run
+from fss_jax.scoring.workdir import open_workdir
 
 COUNT = 14  # not a multiple of the 4 episodes a call
 
 
 @pytest.fixture(scope="module")
 def run(toy_workdir):
-    return open_run(toy_workdir, protocol="uniform")
+    return open_workdir(toy_workdir, protocol="uniform")
 
 
 @pytest.fixture(scope="module")

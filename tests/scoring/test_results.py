@@ -15,7 +15,7 @@ from fss_jax.reports import drawing
 from fss_jax.reports import page as pages
 from fss_jax.runtime import files
 from fss_jax.scoring import results, trivial
-from fss_jax.scoring.workdir import open_run
+from fss_jax.scoring.workdir import open_workdir
 
 FIELDS = (
     "method dataset split protocol shots episodes records_sha256 checkpoint_step miou miou_ci95 fb_iou "
@@ -79,7 +79,7 @@ def test_the_table_and_the_pictures_go_with_it(workdir, result):
 
 
 def test_the_records_of_a_result_give_the_result_again(workdir, result, tmp_path):
-    run = open_run(workdir, protocol="uniform")
+    run = open_workdir(workdir, protocol="uniform")
     text = format_records(run.protocol.records(run.data, 1)[:14])
     assert hashlib.sha256(text.encode()).hexdigest() == result["records_sha256"]
     (tmp_path / "records.txt").write_text(text)
@@ -179,7 +179,7 @@ def test_a_full_disk_leaves_the_last_result(workdir, result, monkeypatch):
 
 @pytest.mark.slow
 def test_classes_with_too_few_images_can_be_left_out(workdir, tmp_path):
-    data = open_run(workdir).data
+    data = open_workdir(workdir).data
     rare = data.items[-1][1]
     kept = [item for item in data.items if item[1] != rare] + [data.items[-1]]
     path = tmp_path / "items.txt"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import toy_run
 
-from fss_jax.scoring.workdir import open_run
+from fss_jax.scoring.workdir import open_workdir
 from fss_jax.studies import clicks
 
 GUIDED = {"width": 1 / 32, "geometry": "dilated8", "preprocessing": "centered"}
@@ -30,7 +30,7 @@ def run(request, tmp_path_factory):
     folder = toy_run.save(
         tmp_path_factory.mktemp("clicks"), method=request.param, model_fields=fields, **size
     )
-    return open_run(folder, protocol="uniform")
+    return open_workdir(folder, protocol="uniform")
 
 
 def test_every_round_adds_a_true_click_and_is_scored(run):
@@ -52,4 +52,4 @@ def test_every_round_adds_a_true_click_and_is_scored(run):
 
 def test_a_method_of_whole_masks_is_refused(toy_workdir):
     with pytest.raises(ValueError, match="oslsm takes whole masks only"):
-        clicks.steps(open_run(toy_workdir, protocol="uniform"))
+        clicks.steps(open_workdir(toy_workdir, protocol="uniform"))

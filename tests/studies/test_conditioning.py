@@ -11,13 +11,13 @@ from PIL import Image
 
 from fss_jax.reports.drawing import TILE
 from fss_jax.scoring import evaluation
-from fss_jax.scoring.workdir import open_run
+from fss_jax.scoring.workdir import open_workdir
 from fss_jax.studies import conditioning
 
 
 @pytest.mark.slow
 def test_pictures_of_a_run(toy_workdir, tmp_path):
-    run = dataclasses.replace(open_run(toy_workdir), workdir=tmp_path)
+    run = dataclasses.replace(open_workdir(toy_workdir), workdir=tmp_path)
     result = conditioning.pictures(run, count=2)
     rows = result["rows"]
     assert json.loads((tmp_path / "results" / "conditioning.json").read_text()) == result
@@ -45,7 +45,7 @@ def test_changed_masks():
 @pytest.mark.slow
 def test_the_answer_is_the_evaluations(toy_workdir):
     """Five shots asked as one episode are what the model says of them."""
-    run = open_run(toy_workdir)
+    run = open_workdir(toy_workdir)
     asker = conditioning.Asker(run)
     episode = asker.episode([0, 1, 2], 3)
     alike = jax.tree.map(jnp.asarray, episode)

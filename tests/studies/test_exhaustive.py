@@ -17,7 +17,7 @@ from fss_jax.methods.relation import RelationNetwork
 from fss_jax.runtime.devices import replicate
 from fss_jax.scoring import evaluation, exhaustive, metrics
 from fss_jax.scoring.exhaustive import ClassPairs
-from fss_jax.scoring.workdir import open_run
+from fss_jax.scoring.workdir import open_workdir
 from fss_jax.studies import every_pair
 
 
@@ -62,13 +62,13 @@ def same_counts(run, result, records, counts):
 
 
 def test_all_pairs_equal_the_loop_over_episodes_to_the_last_count(workdir, result):
-    run = open_run(workdir, protocol="uniform")
+    run = open_workdir(workdir, protocol="uniform")
     same_counts(run, result, *brute_force(run, 1))
 
 
 @pytest.mark.slow
 def test_all_sets_of_two_supports_equal_the_loop_over_episodes(workdir):
-    run = open_run(workdir, protocol="uniform")
+    run = open_workdir(workdir, protocol="uniform")
     result = every_pair.evaluate(workdir, shots=2, protocol="uniform")
     same_counts(run, result, *brute_force(run, 2))
     stem = workdir / "results" / "exhaustive_2shot"
@@ -156,7 +156,7 @@ def test_sampled_lists_scatter_around_the_expected_score(metric):
     ],
 )
 def test_what_has_no_score_of_its_own_is_refused(workdir, method, fields, shots, said):
-    run = dataclasses.replace(open_run(workdir), model=methods.build(method, **fields))
+    run = dataclasses.replace(open_workdir(workdir), model=methods.build(method, **fields))
     with pytest.raises(ValueError, match="^[^\n]*$") as error:
         every_pair.check(run, shots)
     assert said in str(error.value)
@@ -165,4 +165,4 @@ def test_what_has_no_score_of_its_own_is_refused(workdir, method, fields, shots,
 def test_too_many_sets_are_refused(workdir, monkeypatch):
     monkeypatch.setattr(exhaustive, "MOST_SETS", 2)
     with pytest.raises(ValueError, match="has 6 images: 10 sets of 2 supports"):
-        every_pair.check(open_run(workdir), 2)
+        every_pair.check(open_workdir(workdir), 2)

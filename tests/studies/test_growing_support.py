@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import toy_run
 
-from fss_jax.scoring.workdir import open_run
+from fss_jax.scoring.workdir import open_workdir
 from fss_jax.studies import growing_support
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return open_run(toy_run.save(tmp_path_factory.mktemp("refine")), protocol="uniform")
+    return open_workdir(toy_run.save(tmp_path_factory.mktemp("refine")), protocol="uniform")
 
 
 def stand_in(monkeypatch, ious):
