@@ -111,3 +111,12 @@ def test_no_method_is_named_outside_its_own_places():
         }
         wrong += [f"{place}: {n}" for n in methods & names - ALSO_MEAN.get(place, set())]
     assert not wrong
+
+
+def test_the_core_path_can_be_read_in_an_afternoon():
+    page = (ROOT / "docs/architecture.md").read_text().partition("### The core path")[2]
+    table = page.partition("What makes computation fast")[0]
+    files = re.findall(r"`([\w/]+\.py)`", table)
+    assert len(files) == 19
+    paths = [ROOT / f if f.startswith("data_builders") else PACKAGE / f for f in files]
+    assert sum(len(path.read_text().splitlines()) for path in paths) < 3500
