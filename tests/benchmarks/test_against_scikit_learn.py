@@ -1,8 +1,11 @@
 """The benchmark against scikit-learn times equal work."""
 
+import pytest
+
 from benchmarks import against_scikit_learn
 
 
+@pytest.mark.slow
 def test_the_work_is_the_same():
     result = against_scikit_learn.compare(60, 12, 1)
     assert [row["method"] for row in result["rows"]] == ["1-NN", "LogReg", "SVM"]

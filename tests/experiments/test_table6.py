@@ -22,6 +22,7 @@ def test_a_box_holds_its_object_and_leaves_background_outside():
     assert (left, top) == (1, 1) and (left + width, top + height) == (99, 49)
 
 
+@pytest.mark.slow
 def test_both_label_the_same_images(toy_workdir, tmp_path):
     part = LabelTimes("run", "toy_squares", shots=1, images=4)
     (tmp_path / "run").symlink_to(toy_workdir)

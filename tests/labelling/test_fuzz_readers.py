@@ -22,6 +22,8 @@ from fss_jax.labelling import convert, formats, supports
 from fss_jax.labelling.annotations import ImageMasks
 from fss_jax.labelling.annotations import Object as Thing
 
+pytestmark = pytest.mark.slow  # CI runs it, `make test` leaves it out
+
 EXAMPLES = int(os.environ.get("FSS_FUZZ", 25))
 SECONDS, BYTES = 20, 2**30  # of one file below a megabyte
 RGB = np.random.default_rng(0).integers(0, 256, (12, 14, 3)).astype(np.uint8)

@@ -257,6 +257,7 @@ def test_the_shipped_model_keeps_its_fingerprint():
     assert Segmenter.shipped().fingerprint() == known
 
 
+@pytest.mark.slow
 def test_a_method_without_weights_needs_no_checkpoint_and_others_say_what_is_missing():
     config = configs.get("cosegment/small")
     config.support_size = config.query_size = config.canvas = 64

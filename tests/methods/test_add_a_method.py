@@ -32,6 +32,7 @@ def config(tmp_path, monkeypatch, toy_data):
     return config
 
 
+@pytest.mark.slow
 def test_it_is_found_by_its_name_and_scored(config, tmp_path):
     assert methods.get("mean_color").__name__ == "MeanColor"
     assert "mean_color" in methods.taking_undecided()

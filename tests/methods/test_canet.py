@@ -54,6 +54,7 @@ def test_order_of_shots_is_irrelevant_and_repeats_change_nothing():
     assert np.abs(once - straight).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_attention_on_one_shot_leaves_that_shot():
     support, mask, query = episode(k=2)
     sure = jax.tree.map(lambda leaf: leaf, variables())

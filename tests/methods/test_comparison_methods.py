@@ -53,7 +53,13 @@ MASK = jnp.asarray(np.stack([picture(n, True)[1] for n in range(2)])[None])
 SHOWN, ABSENT = (jnp.asarray(picture(7, square)[0][None, None]) for square in (True, False))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=pytest.mark.slow) if n in ("cosegment", "logistic") else n
+        for n in METHODS
+    ],
+)
 def test_a_present_and_an_absent_class(name):
     truth = picture(7, True)[1] > 0
     found = run(name)(MASK, SHOWN)

@@ -38,7 +38,8 @@ def found(shots, mask_value=0.0):
     return np.asarray(reference.compiled(lambda *x: model.apply({}, *x))(support, mask, query))
 
 
-@pytest.mark.parametrize("shots", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("shots", [1, 3])
 def test_finds_the_shared_object(shots):
     mask = scene(7, 40, 24)[1]
     predicted = found(shots)[0, 0] > 0
@@ -50,6 +51,7 @@ def test_masks_are_not_looked_at():
     np.testing.assert_array_equal(found(1), found(1, mask_value=1.0))
 
 
+@pytest.mark.slow
 def test_nothing_is_found_in_blank_images():
     blank = jnp.full((1, 1, 32, 32, 3), 90.0)
     model = CoSegmentation(words=4, rounds=1)
