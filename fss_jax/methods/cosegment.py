@@ -58,6 +58,7 @@ class CoSegmentation(Method):
 
     trained = False
     takes_undecided = True  # it looks at no mask
+    order_matters = True  # a region of one image is searched for in the others
     toy = {"words": 8, "rounds": 1, "exchanges": 1}
 
     def condition(

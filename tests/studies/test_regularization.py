@@ -33,7 +33,7 @@ def test_the_best_on_the_validation_split_is_chosen(config, monkeypatch):
     rows = {row["strength"]: row["miou"] for row in result["strengths"]}
     assert set(opened) == {"val"} and list(rows) == [1e-9, 1.0]
     assert rows[1e-9] < rows[1.0]  # so weak a fit stays at the majority, the background
-    assert result["chosen"] == 1.0 and "Chosen: 1." in str(regularization.page(result).body)
+    assert result["chosen"] == 1.0 and "Chosen: 1, by" in str(regularization.page(result).body)
 
 
 def test_mistakes_are_told(config):
