@@ -5,6 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import reference_layers as reference
 
 from fss_jax.methods.backbones.inception import InceptionV3
@@ -86,6 +87,7 @@ def reference_inception(variables, x, padded):
     return x
 
 
+@pytest.mark.slow
 def test_forward():
     model = InceptionV3(width=1 / 16, padded=True)
     x = jnp.asarray(np.random.default_rng(0).standard_normal((1, 2, 64, 64, 4)), jnp.float32)

@@ -102,6 +102,7 @@ def test_order_of_shots_is_irrelevant(form):
     np.testing.assert_allclose(straight, shuffled, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_repeated_shots_scale_the_sum_and_leave_the_mean():
     support, mask, _ = episode(k=1)
     repeated = (jnp.repeat(support, 3, 1), jnp.repeat(mask, 3, 1))
@@ -134,6 +135,7 @@ def test_support_without_a_mask_is_encoded_as_a_query():
     np.testing.assert_allclose(task["feature"][0], feature.sum(0), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_episode_statistics_do_not_depend_on_the_other_episodes():
     data = episode(b=2)
     alone, _ = run(network(), tuple(a[:1] for a in data))
@@ -155,6 +157,7 @@ def test_queries_share_their_statistics_but_not_with_the_support():
     np.testing.assert_allclose(b, c, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_running_statistics_serve_each_query_alone():
     model, (support, mask, query) = network(batch_norm="running"), episode()
     _, state = run(model, (support, mask, query), train=True)

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import reference_layers as reference
 
 from fss_jax.methods.siamese import Siamese, weighted_l1
@@ -52,6 +53,7 @@ def test_weighted_l1_equals_a_loop():
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_matching_equals_a_loop():
     support, mask, query, _ = episode()
     logits = reference.compiled(Siamese(**FIELDS).apply)(variables_of(), support, mask, query)
@@ -111,6 +113,7 @@ def test_training_looks_at_half_of_the_cells_and_test_at_a_fixed_share():
     assert 0.4 < np.mean(kept) < 0.6 and len({k.tobytes() for k in kept}) > 1
 
 
+@pytest.mark.slow
 def test_every_parameter_but_the_bias_is_trained_through_the_logits():
     support, mask, query, query_mask = episode()
     model = Siamese(**FIELDS)

@@ -154,6 +154,7 @@ def test_dropout_only_in_training():
     assert (apply(variables, x, train=True, rngs=rngs)[0] != out).any()
 
 
+@pytest.mark.slow
 def test_bfloat16_computes_in_bfloat16_with_float32_parameters():
     x = images(1, 32, 32, 3)
     make = functools.partial(VGG, **SMALL, norm="batch", blocks=((1, 256), (1, 512)))

@@ -29,6 +29,7 @@ def ready(model, side=12):
     return jax.tree.unflatten(tree, [v + n for v, n in zip(leaves, noise, strict=True)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [TABLE, ROTARY, PYRAMID], ids=["table", "rotary", "convnext"])
 def test_images_do_not_see_each_other_and_axes_stay(model):
     variables, x = ready(model, 16), images(2, 3, 16, 24, 3)
