@@ -11,7 +11,7 @@ SPEED ?= docs/results
 # Toy runs let XLA compile fast, not well.
 FAST = --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 
-.PHONY: install quickstart test slow parity app-test lint docs toy speed chaos format clean
+.PHONY: install quickstart test slow parity app-test studio-test lint docs toy speed chaos format clean
 
 install: $(VENV)/installed
 
@@ -111,6 +111,15 @@ app-test: install
 	.ci/chromium
 	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[app-test]'
 	$(BIN)/python -m pytest -n 0 tests/app
+
+# The real Label Studio in an environment of its own, whose versions differ from ours.
+STUDIO ?= .studio
+studio-test: install
+	.ci/chromium
+	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[app-test]'
+	@if .ci/label_studio $(PYTHON) $(STUDIO); then \
+		LABEL_STUDIO=$(abspath $(STUDIO))/bin/label-studio $(BIN)/python -m pytest -n 0 tests/studio; \
+	else echo "skipped: Label Studio cannot be installed here"; fi
 
 # The documentation site, into site/: a broken link or an API name that is not there is an error.
 docs: install

@@ -49,6 +49,9 @@ def add_job_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--coco", choices=("rle", "polygons"), default="", help="write it, too")
     parser.add_argument("--labelme", action="store_true", help="write labelme files, too")
     parser.add_argument(
+        "--instances", action="store_true", help="in both: connected parts are objects of their own"
+    )
+    parser.add_argument(
         "--mask_values", default="", help="in label maps: the values that are the object, as 1,2"
     )
     parser.add_argument("--void", default="", help="in label maps: values left undecided, as 255")

@@ -182,6 +182,7 @@ def open_job(
         tuple(shown),
         coco=arguments.coco,
         labelme=arguments.labelme,
+        instances=arguments.instances,
     )
     labels.choice = choice
     messages.use_compilation_cache()

@@ -12,7 +12,7 @@ from PIL import Image
 
 from data_builders import masks
 from data_builders.mask_choice import NONE
-from fss_jax.labelling import folders, gallery, pictures, sources
+from fss_jax.labelling import annotations, folders, gallery, pictures, sources
 from fss_jax.labelling import manifest as manifests
 from fss_jax.labelling.annotations import ImageMasks
 from fss_jax.labelling.formats import coco, labelme
@@ -47,17 +47,18 @@ class Labels:
         *,
         coco: str = "",
         labelme: bool = False,
+        instances: bool = False,
     ):
         """Opens the folder of `manifest`.
 
         Args:
           coco: 'rle' or 'polygons' to write a COCO file, too.
           labelme: whether to write labelme files.
-
+          instances: whether connected parts are objects of their own in both.
         """
         self.manifest, self.out, self.images = manifest, manifest.folder, images
         self.names, self.classes = tuple(names), tuple(classes)
-        self.coco, self.labelme = coco, labelme
+        self.coco, self.labelme, self.instances = coco, labelme, instances
         self._replaceable: dict[Path, str] = {}
         self.expected_iou: Callable[[str, float], float | None] = lambda name, confidence: None
         self.choice = NONE  # of corrected masks with several readings
@@ -249,7 +250,8 @@ class Labels:
     def _regions(self, names: Sequence[str]) -> Iterator[ImageMasks]:
         for name in names:
             found = self.masks(name)
-            yield ImageMasks(name, *next(iter(found.values())).shape, found)
+            image = ImageMasks(name, *next(iter(found.values())).shape, found)
+            yield annotations.split(image) if self.instances else image
 
     def _table(self, ranked: list[tuple[str, dict]]) -> str:
         text = io.StringIO()

@@ -183,6 +183,39 @@ def test_paint_predict_correct_predict_again_and_export(server, toy_workdir, tmp
     assert hosts == {urllib.parse.urlsplit(address).netloc}
 
 
+def test_a_mask_with_several_ids_is_chosen_from(server, tmp_path):
+    """The page says what it found and in which field the choice is made; nothing is guessed."""
+    address, folder = server
+    truth = centered(tmp_path / "example.png", 0)
+    ids = truth.astype(np.uint8)
+    ids[:10, :10] = 2
+    Image.fromarray(ids).save(tmp_path / "ids.png")
+    with sync_api.sync_playwright() as play:
+        executable = shutil.which("chromium") or shutil.which("chromium-browser")
+        browser = play.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1200, "height": 1000})
+        page.set_default_timeout(WAIT)
+        page.goto(address)  # without the key: a person of their own
+        chooser = page.locator("#example-file input[type=file]")
+        chooser.wait_for(state="attached", timeout=WAIT)
+        chooser.set_input_files(tmp_path / "example.png")
+        page.locator("#example-file >> text=example.png").wait_for(timeout=WAIT)
+        page.wait_for_timeout(2000)
+        page.locator("#mask-file input[type=file]").set_input_files(tmp_path / "ids.png")
+        page.get_by_text("in 'Values of the object': 1,2").first.wait_for(timeout=WAIT)
+        if os.environ.get("FSS_JAX_SCREENSHOT"):
+            page.screenshot(path=os.environ["FSS_JAX_SCREENSHOT"].replace(".png", "_mask.png"))
+        page.get_by_text("If the mask has several values or colors").click()
+        page.locator("#mask-0 input, #mask-0 textarea").first.fill("1")
+        page.locator("#mask-0 input, #mask-0 textarea").first.press("Enter")
+        page.wait_for_timeout(3000)
+        page.get_by_role("button", name="Add to the examples").click()
+        wait_for(page, lambda: list(folder.glob("people/*/support/label/1.png")), "the example")
+        browser.close()
+    (path,) = folder.glob("people/*/support/label/1.png")
+    np.testing.assert_array_equal(read_mask(path), truth)
+
+
 def get(url, **headers):
     """(status, headers, body) of a request."""
     try:

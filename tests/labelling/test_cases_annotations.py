@@ -307,3 +307,24 @@ def test_labelme_in_subfolders_and_groups(tmp_path):
     parts = [shape(group_id=3), shape(points=[[60, 10], [70, 10], [70, 20], [60, 20]], group_id=3)]
     labelme(tmp_path / "day 1" / "s0.json", parts)
     assert areas(tmp_path) == {"disc": [1700]}
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join(['*' + before] * 9)}]\n"
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["names: 0 cat", "names:", "names: 5", "names: []", "names: {a: cat}", "names: {0: {1: 2}}",
+     "names: 2001-99-99", "names: !!int ''", "names: !!timestamp x", "? [a]\n: b", "names: [*x]",
+     BOMB + "names: [*i]"],
+    ids=lambda text: text[:20],
+)  # fmt: skip
+def test_names_of_yolo_that_are_none(content, tmp_path):
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "data.yaml").write_text(content)
+    with pytest.raises(ValueError, match=r"data\.yaml") as caught:
+        convert.read(tmp_path, "yolo_seg")
+    assert "\n" not in str(caught.value)

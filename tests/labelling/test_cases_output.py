@@ -14,6 +14,7 @@ from fss_jax import Segmenter
 from fss_jax.labelling import convert, job, supports, tiles
 from fss_jax.labelling.labels import Labels
 from fss_jax.labelling.manifest import Manifest
+from fss_jax.labelling.prediction import Prediction
 
 
 @pytest.fixture(autouse=True)
@@ -148,3 +149,24 @@ def test_43_a_corrected_mask_that_is_a_label_map_counts_or_is_refused(segmenter,
     labels.choice = Choice.parse("5")
     labels.summarize()
     np.testing.assert_array_equal(labels.masks("1.png")["square"], ids == 5)
+
+
+def test_instances_are_objects_of_their_own_in_the_exports(tmp_path):
+    """`--instances`: parts that touch nowhere are apart in COCO and labelme, and holes stay holes."""
+    picture = np.zeros((20, 30, 3), np.uint8)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(picture).save(tmp_path / "in" / "a.png")
+    mask = np.zeros((20, 30), bool)
+    mask[2:12, 2:12] = mask[4:8, 18:25] = True
+    mask[5:8, 5:8] = False
+    found = Prediction({"cat": mask}, {"cat": mask.astype(np.float32)}, {"cat": 1})
+    for instances, count in ((False, 1), (True, 2)):
+        out = tmp_path / f"out_{instances}"
+        labels = Labels(Manifest(out), tmp_path / "in", ["a.png"], ("cat",), coco="polygons",
+                        labelme=True, instances=instances)  # fmt: skip
+        labels.write("a.png", found, picture)
+        labels.summarize()
+        for place in (out / "annotations.json", out / "labelme"):
+            ((image,), _) = convert.read(place, images=tmp_path / "in")
+            assert len(image.things()) == count, place
+            np.testing.assert_array_equal(image.masks["cat"], mask)

@@ -42,7 +42,7 @@ def test_case(script, tmp_path):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,  # without a home nothing that was compiled is kept
     )
     expected = re.search("# Expected: (.*)", text)
     assert done.returncode == 0, f"{expected and expected[1]}\n{done.stdout}\n{done.stderr}"

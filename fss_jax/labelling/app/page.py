@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from data_builders.mask_choice import Choice
 from data_builders.pictures import FORMATS
 from fss_jax.data.imaging import VOID
 from fss_jax.labelling import job, labels, pictures
@@ -27,6 +28,11 @@ OBJECT, NOTHING = drawing.PREDICTION_COLOR, (100, 143, 255)  # what the brush ad
 SERVED = "served"  # the only folder below --folder that the page serves files from
 QUOTA = 2 * 2**30  # bytes of SERVED, which is emptied when the page starts and ends
 DELETE = (3600, 24 * 3600)  # every hour, what a session left a day ago
+FIELDS = {  # of a mask that can be read in several ways, by the flags of `fss label`
+    "--mask_values": ("Values of the object", "1,2 or 128-255"),
+    "--void": ("Undecided values", "255"),
+    "--mask_color": ("Colors of the object", "176,112,32"),
+}
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; worker-src 'self' "
     "blob:; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
@@ -77,20 +83,33 @@ def build(people: People, served: Path) -> Any:
         rgb = read_upload(Path(file))
         return canvas(rgb), rgb, None
 
-    def open_mask(bench, file, rgb):
+    def open_mask(bench, file, rgb, *said):
         if rgb is None:
             raise ValueError("upload the picture first, then its mask")
+        if file is None:
+            return canvas(rgb), None
         read_upload(Path(file))
-        mask = pictures.read_mask(file, max_pixels=MAX_PIXELS)
-        if mask.shape != rgb.shape[:2]:
+        try:
+            choice = Choice.parse(*said)
+            reading = pictures.read_reading(
+                file, max_pixels=MAX_PIXELS, name=Path(file).name, choice=choice
+            )
+        except ValueError as error:
+            raise ValueError(by_field(str(error))) from error
+        if reading.label.shape != rgb.shape[:2]:
             raise ValueError("the mask has another size than its picture")
-        return canvas(rgb, mask), mask
+        if reading.note:
+            gr.Info(by_field(reading.note), duration=None)
+        return canvas(rgb, reading.label == 1), reading.label
 
     def add_example(bench, drawn, rgb, mask, sparse):
         if rgb is None:
             raise ValueError("upload a picture of the object first")
-        start = np.zeros(rgb.shape[:2], bool) if mask is None else mask
-        bench.add_example(rgb, strokes(drawn, rgb.shape[:2]) if sparse else painted(drawn, start))
+        marks = strokes(drawn, rgb.shape[:2])
+        if not sparse:
+            start = np.zeros_like(marks) if mask is None else mask
+            marks = np.where(marks == VOID, start, marks)
+        bench.add_example(rgb, marks if (marks == VOID).any() else marks == 1)
         return None, None, None, None, None, bench.examples()
 
     def remove_examples(bench):
@@ -144,6 +163,11 @@ def build(people: People, served: Path) -> Any:
                     label="or its mask, if you have one", file_types=["image"], height=120,
                     elem_id="mask-file",
                 )  # fmt: skip
+                with gr.Accordion(
+                    "If the mask has several values or colors", open=False, elem_id="mask-choice"
+                ):
+                    said = [gr.Textbox(label=f"{field}, as {example}", elem_id=f"mask-{i}")
+                            for i, (field, example) in enumerate(FIELDS.values())]  # fmt: skip
                 sparse = gr.Checkbox(
                     label="A few strokes of both colors are enough: the rest is undecided",
                     visible=people.owner.segmenter.takes_undecided, elem_id="sparse",
@@ -181,7 +205,8 @@ def build(people: People, served: Path) -> Any:
         exported = gr.File(label="labels.zip", interactive=False, elem_id="exported")
 
         example_file.change(guarded(open_example), example_file, [paint, original, given], **hidden)
-        mask_file.upload(guarded(open_mask), [mask_file, original], [paint, given], **hidden)
+        for event in (mask_file.upload, *(box.submit for box in said)):
+            event(guarded(open_mask), [mask_file, original, *said], [paint, given], **hidden)
         cleared = [paint, original, given, example_file, mask_file, examples]
         add.click(guarded(add_example), [paint, original, given, sparse], cleared, **hidden)
         remove.click(guarded(remove_examples), None, examples, **hidden)
@@ -209,6 +234,13 @@ def build(people: People, served: Path) -> Any:
 
         page.load(guarded(load), None, [overlays, names, examples], **hidden)
     return page
+
+
+def by_field(message: str) -> str:
+    """A message about a mask that names the page's fields in place of the command's flags."""
+    for flag, (field, _) in FIELDS.items():
+        message = message.replace(flag, f"in '{field}':")
+    return message
 
 
 def canvas(rgb: np.ndarray, mask: np.ndarray | None = None) -> dict:

@@ -41,7 +41,7 @@ class People:
     ):
         self.owner = Workbench(segmenter, folder)
         self.shared, self.logins = shared, logins or {}
-        self.key = "" if shared or self.logins else _stored_key(folder / KEY)
+        self.key = "" if shared or self.logins else stored_key(folder / KEY)
         self._benches: dict[str, Workbench] = {}
         self._guard = threading.Lock()
 
@@ -93,7 +93,7 @@ class People:
         return [(b"set-cookie", said.encode())]
 
 
-def _stored_key(path: Path) -> str:
+def stored_key(path: Path) -> str:
     """The folder's key, the same at every start; only this user may read it."""
     if path.is_file():
         key = path.read_text().strip()

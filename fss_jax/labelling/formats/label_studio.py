@@ -73,7 +73,7 @@ def _image(path: Path, task: dict, where: str, told: Told, finder: Finder) -> Im
     kept = [a for a in done if isinstance(a, dict) and not a.get("was_cancelled")]
     results = kept[-1].get("result") if kept else []
     results = [r for r in results or [] if isinstance(r, dict) and isinstance(r.get("value"), dict)]
-    name = _image_name(task["data"])
+    name = _path(image_address(task["data"]))
     image = finder.find(path, name)
     if image is None and finder.root is not None:
         raise ValueError(f"the image {name} is not there")
@@ -101,15 +101,29 @@ def _image(path: Path, task: dict, where: str, told: Told, finder: Finder) -> Im
     return annotations.image_of(name, *size, things, image)
 
 
-def _image_name(data: dict) -> str:
-    """The image of a task: the first value that is called so or looks like one."""
+def image_address(data: dict, key: str = "") -> str:
+    """Where a task's data says that its image is: the value of `key`, else of 'image', else the first
+    that looks like one.
+
+    Raises:
+      ValueError: nothing does.
+    """
+    if key and isinstance(data.get(key), str):
+        return data[key]
     values = [data.get("image"), *data.values()]
     for value in values:
         if isinstance(value, str):
-            path = value.replace("\\", "/").partition("?d=")[2] or value.replace("\\", "/")
-            if value == data.get("image") or path.lower().partition("?")[0].endswith(ENDINGS):
-                return path
+            if value == data.get("image") or _path(value).lower().partition("?")[0].endswith(
+                ENDINGS
+            ):
+                return value
     raise ValueError("tasks whose data names no image")
+
+
+def _path(address: str) -> str:
+    """A local storage names the path in its query."""
+    path = address.replace("\\", "/")
+    return path.partition("?d=")[2] or path
 
 
 def _region(value: dict, height: int, width: int) -> np.ndarray:
@@ -145,20 +159,8 @@ def write(place: Path, images: Iterable[ImageMasks], *, polygons: bool = False, 
     for i, image in enumerate(images, 1):
         results = []
         for thing in image.things():
-            for value in _values(thing.mask, polygons):
-                kind = "polygonlabels" if polygons else "brushlabels"
-                results.append(
-                    {
-                        "id": f"{i}_{len(results) + 1}",
-                        "type": kind,
-                        "from_name": "tag",
-                        "to_name": "image",
-                        "original_width": image.width,
-                        "original_height": image.height,
-                        "image_rotation": 0,
-                        "value": value | {kind: [thing.name]},
-                    }
-                )
+            for region in regions(thing.name, thing.mask, "tag", "image", polygons=polygons):
+                results.append({"id": f"{i}_{len(results) + 1}", **region})
         tasks.append(
             {
                 "id": i,
@@ -167,6 +169,27 @@ def write(place: Path, images: Iterable[ImageMasks], *, polygons: bool = False, 
             }
         )
     files.write_json(place / FILE, tasks, indent=None)
+
+
+def regions(
+    label: str, mask: np.ndarray, from_name: str, to_name: str, *, polygons: bool = False
+) -> Iterator[dict]:
+    """A mask, bool [H, W], as one brush region, or as a polygon for each part; without an `id`.
+
+    Args:
+      from_name, to_name: the tags of the labeling configuration: what labels, and the image.
+    """
+    kind = "polygonlabels" if polygons else "brushlabels"
+    for value in _values(mask, polygons):
+        yield {
+            "type": kind,
+            "from_name": from_name,
+            "to_name": to_name,
+            "original_width": mask.shape[1],
+            "original_height": mask.shape[0],
+            "image_rotation": 0,
+            "value": value | {kind: [label]},
+        }
 
 
 def _values(mask: np.ndarray, polygons: bool) -> Iterator[dict]:

@@ -1,5 +1,6 @@
 """YOLO's segmentation labels: one text file an image, polygons as shares of its width and height."""
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -84,19 +85,26 @@ def _read_one(file: Path, image: Path, stem: str, names: dict[int, str], told: T
 def _yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(text.read(path))
-    except (yaml.YAMLError, RecursionError) as error:
+    except Exception as error:  # yaml's own, and Python's of an empty !!int or !!timestamp
         raise ValueError(f"{path} is not YAML ({type(error).__name__})") from None
     return content if isinstance(content, dict) else {}
 
 
 def _names(content: dict, path: Path) -> dict[int, str]:
-    names = content.get("names")
-    if isinstance(names, dict):
-        names = {key: str(value) for key, value in names.items() if isinstance(key, int)}
-    elif isinstance(names, list):
-        names = {i: str(value) for i, value in enumerate(names)}
+    told = content.get("names")
+    pairs = (
+        told.items()
+        if isinstance(told, dict)
+        else enumerate(told if isinstance(told, list) else [])
+    )
+    # Of a list inside a list only a few bytes are in the file, which as text may fill the memory.
+    names = {
+        int(key): str(value)
+        for key, value in pairs
+        if isinstance(value, str | int | float) and re.fullmatch(r"\d{1,9}", str(key), re.ASCII)
+    }
     if not names:
-        raise ValueError(f"{path} has no names of classes")
+        raise ValueError(f"{path} has no names of classes: expected names as a list, or by number")
     return names
 
 
