@@ -11,7 +11,7 @@ SPEED ?= docs/results
 # Toy runs let XLA compile fast, not well.
 FAST = --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 
-.PHONY: install quickstart test slow parity app-test studio-test lint docs toy speed chaos format clean
+.PHONY: install quickstart test slow parity app-test formats-test studio-test lint docs toy speed chaos format clean
 
 install: $(VENV)/installed
 
@@ -112,12 +112,21 @@ app-test: install
 	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[app-test]'
 	$(BIN)/python -m pytest -n 0 tests/app
 
+# The packages of other label tools read what we write. Those that need other versions than ours, or
+# a desktop's libraries, have an environment of their own.
+OTHERS ?= .formats
+formats-test: install
+	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[formats-test]'
+	.ci/other_packages $(PYTHON) $(OTHERS) formats
+	FORMATS_PYTHON=$(abspath $(OTHERS))/bin/python $(BIN)/python -m pytest -n 2 \
+		tests/labelling/test_real_packages.py
+
 # The real Label Studio in an environment of its own, whose versions differ from ours.
 STUDIO ?= .studio
 studio-test: install
 	.ci/chromium
 	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[app-test]'
-	@if .ci/label_studio $(PYTHON) $(STUDIO); then \
+	@if .ci/other_packages $(PYTHON) $(STUDIO) label_studio; then \
 		LABEL_STUDIO=$(abspath $(STUDIO))/bin/label-studio $(BIN)/python -m pytest -n 0 tests/studio; \
 	else echo "skipped: Label Studio cannot be installed here"; fi
 

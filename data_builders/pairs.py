@@ -29,8 +29,7 @@ def find(place: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     Raises:
       ValueError: two images or two masks share a name.
     """
-    images = [path for name in IMAGE_FOLDERS for path in pictures(place / name)]
-    marks = [path for name in MASK_FOLDERS for path in pictures(place / name)]
+    images, marks = _inside(place, IMAGE_FOLDERS), _inside(place, MASK_FOLDERS)
     if not images and not marks:
         every = pictures(place)
         stems = [path.stem for path in every]
@@ -43,6 +42,13 @@ def find(place: Path) -> tuple[dict[str, Path], dict[str, Path]]:
         ]
         images = [path for path in every if path not in marks]
     return _by_name(images, ""), _by_name(marks, MASK_SUFFIX)
+
+
+def _inside(place: Path, names: tuple[str, ...]) -> list[Path]:
+    """The pictures in the folders of these names, in upper or lower case."""
+    folders = [path for path in place.iterdir() if path.is_dir()] if place.is_dir() else []
+    folders = [path for path in sorted(folders) if path.name.lower() in names]
+    return [path for folder in folders for path in pictures(folder)]
 
 
 def pictures(place: Path) -> list[Path]:

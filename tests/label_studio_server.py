@@ -1,5 +1,6 @@
 """The real Label Studio as tests need it: started, signed in, asked by its API. `make studio-test`."""
 
+import functools
 import os
 import re
 import secrets
@@ -86,8 +87,9 @@ class LabelStudio:
         )
         return answer.json() if answer.content else None
 
+    @functools.cached_property
     def access_token(self) -> str:
-        """A new personal access token, as the account page gives it."""
+        """The personal access token, as the account page gives it, once."""
         return self.ask("POST", "/api/token/", json={})["token"]
 
     def project(self, pictures: list[Path]) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fss_jax.labelling import folders, pictures, supports
+from fss_jax.labelling import convert, folders, pictures, supports
 
 SQUARE = [[10, 10], [50, 10], [50, 50], [10, 50]]  # 1600 pixels
 FLAT = [float(v) for point in SQUARE for v in point]
@@ -328,3 +328,20 @@ def test_names_of_yolo_that_are_none(content, tmp_path):
     with pytest.raises(ValueError, match=r"data\.yaml") as caught:
         convert.read(tmp_path, "yolo_seg")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["classes.txt", "obj.names"])
+def test_yolo_with_a_list_of_names(name, tmp_path):
+    photo(tmp_path / "images" / "a.png")
+    (tmp_path / name).write_text("\ufeffdog\ncat\n")
+    (tmp_path / "labels").mkdir()
+    corners = np.array(SQUARE) / [WIDTH, HEIGHT]
+    (tmp_path / "labels" / "a.txt").write_text("1 " + " ".join(map(str, corners.ravel())))
+    ((_, (mask,)),) = supports.read(tmp_path).values()
+    assert mask.sum() == 1600 and list(supports.read(tmp_path)) == ["cat"]
+
+
+def test_folders_of_pairs_in_any_case(tmp_path):
+    photo(tmp_path / "cat" / "Images" / "a.jpg")
+    photo(tmp_path / "cat" / "Masks" / "a.png", np.eye(64, 80, dtype=np.uint8) * 255)
+    assert list(supports.read(tmp_path)) == ["cat"]

@@ -65,7 +65,7 @@ class Backend:
     def __init__(self, folder: Path, studio):
         folder.mkdir()
         key = folder / "studio.key"
-        key.write_text(studio.access_token())
+        key.write_text(studio.access_token)
         self.folder = folder / "desk"
         self._log = (folder / "serve.log").open("w+")
         self.process = subprocess.Popen(
@@ -83,7 +83,8 @@ class Backend:
 
     def stop(self):
         self.process.terminate()
-        self.process.wait(timeout=60)
+        self.process.communicate(timeout=60)
+        self._log.close()
 
 
 @pytest.fixture

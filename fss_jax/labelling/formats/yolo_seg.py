@@ -17,12 +17,14 @@ from fss_jax.runtime import files
 
 TITLE = "YOLO segmentation"
 NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+LISTS = ("classes.txt", "obj.names")  # one name a line, as Label Studio and CVAT write them
 DIGITS = 9  # behind the point: a pixel of an image a million pixels wide
 
 
 def recognizes(path: Path) -> bool:
     if path.is_dir():
-        return any((path / name).is_file() for name in NAMES) and (path / "labels").is_dir()
+        known = any((path / name).is_file() for name in (*NAMES, *LISTS))
+        return known and (path / "labels").is_dir()
     if path.suffix.lower() not in (".yaml", ".yml"):
         return False
     try:
@@ -40,8 +42,7 @@ def read(path: Path, told: Told, finder: Finder) -> Iterator[ImageMasks]:
       ValueError: no names of classes, or an image that is not there.
     """
     root = path if path.is_dir() else path.parent
-    source = path if path.is_file() else next(root / n for n in NAMES if (root / n).is_file())
-    names = _names(_yaml(source), source)
+    names = _names(path if path.is_file() else _source(root))
     labels = sorted(
         p for p in _files.walk(root) if p.suffix.lower() == ".txt" and "labels" in p.parts
     )
@@ -90,8 +91,23 @@ def _yaml(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _names(content: dict, path: Path) -> dict[int, str]:
-    told = content.get("names")
+def _source(root: Path) -> Path:
+    for name in (*NAMES, *LISTS):
+        if (root / name).is_file():
+            return root / name
+    raise ValueError(f"{root} names no classes: expected {', '.join((*NAMES, *LISTS))}")
+
+
+def _names(path: Path) -> dict[int, str]:
+    """The names of classes by number.
+
+    Raises:
+      ValueError: there is none.
+    """
+    if path.name in LISTS:
+        told: Any = [line.strip() for line in text.read(path).splitlines() if line.strip()]
+    else:
+        told = _yaml(path).get("names")
     pairs = (
         told.items()
         if isinstance(told, dict)

@@ -114,7 +114,9 @@ class Backend:
                 self._add(place, task, annotation)
         elif action in ("ANNOTATIONS_DELETED", "TASKS_DELETED"):
             key = "annotations" if action == "ANNOTATIONS_DELETED" else "tasks"
-            gone = {entry["id"] for entry in told.get(key) or [] if isinstance(entry, dict)}
+            entries = told.get(key)
+            entries = entries if isinstance(entries, list) else []
+            gone = {e["id"] for e in entries if isinstance(e, dict) and _is_number(e.get("id"))}
             self._forget(place, gone, tasks=key == "tasks")
         return {}
 
@@ -128,7 +130,7 @@ class Backend:
 
     def _project(self, uid: Any) -> Path:
         """A project's folder, of 'ID.SECONDS'."""
-        if not isinstance(uid, str) or not re.fullmatch(r"\d{1,12}(\.\d{1,12})?", uid):
+        if not isinstance(uid, str) or not re.fullmatch(r"\d{1,12}(\.\d{1,12})?", uid, re.ASCII):
             raise ValueError(f"project {str(uid)[:40]!r}: expected its number and when it was made")
         return self.folder / f"project_{uid.replace('.', '_')}"
 
@@ -156,13 +158,17 @@ class Backend:
 
     def _keep(self, place: Path, task: Any, key: str) -> str:
         """Stores a task with its annotations, if it has one; returns its number."""
-        if not isinstance(task, dict) or not isinstance(task.get("id"), int):
+        if not isinstance(task, dict) or not _is_number(task.get("id")):
             return ""
         done = [_slim(a) for a in task.get("annotations") or [] if _counts(a)]
         path = place / f"{task['id']}.json"
         if not done or not isinstance(task.get("data"), dict):
             return ""
-        address = label_studio.image_address(task["data"], key)
+        try:
+            address = label_studio.image_address(task["data"], key)
+        except ValueError as error:
+            _log.warning("task %d is left out: %s", task["id"], error)
+            return ""
         content = {
             "id": task["id"],
             "data": {"image": f"{task['id']}.png", "source": address},
@@ -171,7 +177,10 @@ class Backend:
         with self._disk:
             old = json.loads(path.read_text()) if path.is_file() else None
             if old is None and len(list(place.glob("*.json"))) >= TASKS:
-                raise ValueError(f"{place.name} has {TASKS} annotated tasks already")
+                _log.warning(
+                    "%s has %d annotated tasks: task %d is left out", place.name, TASKS, task["id"]
+                )
+                return ""
             if old is not None and old["data"] != content["data"]:
                 path.with_suffix(".png").unlink(missing_ok=True)  # of the image that it had
             if old != content:
@@ -184,7 +193,7 @@ class Backend:
             return
         with self._disk:
             path = place / f"{task.get('id')}.json"
-            stored = isinstance(task.get("id"), int) and path.is_file()
+            stored = _is_number(task.get("id")) and path.is_file()
             others = json.loads(path.read_text())["annotations"] if stored else []
             others = [other for other in others if other["id"] != annotation["id"]]
             self._keep(place, {**task, "annotations": [*others, annotation]}, "")
@@ -193,8 +202,11 @@ class Backend:
         with self._disk:
             for path in place.glob("*.json"):
                 content = json.loads(path.read_text())
-                kept = [a for a in content["annotations"] if a["id"] not in gone]
-                if (tasks and content["id"] in gone) or not kept:
+                if tasks:
+                    kept = content["annotations"] if content["id"] not in gone else []
+                else:
+                    kept = [a for a in content["annotations"] if a["id"] not in gone]
+                if not kept:
                     _remove(path)
                 elif len(kept) < len(content["annotations"]):
                     files.write_text(path, json.dumps({**content, "annotations": kept}))
@@ -283,11 +295,16 @@ def _prediction(found: Prediction, wanted: Control) -> dict:
     return {"result": regions, "score": min(scores, default=0.0)}
 
 
+def _is_number(value: Any) -> bool:
+    """Whether something is an id of Label Studio's: it becomes a file's name."""
+    return type(value) is int and 0 <= value < 10**12
+
+
 def _counts(annotation: Any) -> bool:
     """Whether an annotation is one that a person completed."""
     return (
         isinstance(annotation, dict)
-        and isinstance(annotation.get("id"), int)
+        and _is_number(annotation.get("id"))
         and isinstance(annotation.get("result"), list)
         and not annotation.get("was_cancelled")
     )

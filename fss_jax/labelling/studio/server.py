@@ -139,7 +139,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             raise Refused(401, f"the key of the folder is needed: user {USER}, password as printed")
 
     def _body(self) -> dict:
-        length = self.headers.get("Content-Length", "")
+        lengths = self.headers.get_all("Content-Length") or []
+        length = lengths[0] if len(lengths) == 1 else ""
         if self.headers.get("Transfer-Encoding") or not (length.isascii() and length.isdigit()):
             raise Refused(411, "the length of the request is needed")
         if len(length) > 12 or int(length) > MAX_BODY:

@@ -110,9 +110,10 @@ class Desk:
             default["Content-Length"] = str(len(content))
         try:
             connection.putrequest(method or ("GET" if content is None else "POST"), path, True)
+            headers = {name.replace("_", "-"): value for name, value in headers.items()}
             for name, value in {**default, **headers}.items():
-                if value is not None:
-                    connection.putheader(name.replace("_", "-"), value)
+                for one in [] if value is None else [value] if isinstance(value, str) else value:
+                    connection.putheader(name, one)
             connection.endheaders(content)
             answer = connection.getresponse()
             text = answer.read()
@@ -159,7 +160,8 @@ def test_annotations_become_supports_and_the_rest_gets_masks_with_scores(desk):
     found = desk.predict(task(4), task(5))
     for i, prediction in zip((4, 5), found, strict=True):
         np.testing.assert_array_equal(decoded(prediction), desk.masks[i])
-        assert prediction["score"] == pytest.approx(0.9, abs=0.02)  # of its probabilities
+        inside, outside = 0.9 * 99, 0.1 * (600 - 99)  # of its probabilities
+        assert prediction["score"] == pytest.approx(inside / (99 + outside), abs=1e-3)
         assert prediction["model_version"] == second["model_version"]
     # The same folder is what `fss label --support` reads.
     (place,) = (desk.backend.folder).glob("project_*")
@@ -225,6 +227,7 @@ def test_polygons_where_the_project_has_no_brush_and_only_its_labels(desk):
 def test_one_odd_task_stops_nothing(desk, tmp_path):
     (tmp_path / "media" / "upload" / "7" / "bad.png").write_bytes(b"no picture")
     odd = [
+        {"id": 9, "data": {"text": "x"}, "annotations": [annotation(9, desk.masks[0])]},
         None,
         3,
         {},
@@ -297,8 +300,9 @@ def test_no_web_page_and_no_other_name(desk):
 def test_bodies_have_limits(desk):
     assert desk.ask("/predict", {}, Content_Length=str(2**33))[0] == 413
     assert desk.ask("/predict", {}, Content_Length="9" * 5000)[0] == 413
-    for length in ("-1", "x", "1e3", "²", None):
-        length = length if length is None else length.encode().decode("latin-1")
+    for length in ("-1", "x", "1e3", "²", ("2", "2"), None):
+        if isinstance(length, str):
+            length = length.encode().decode("latin-1")
         assert desk.ask("/predict", raw=b"{}", Content_Length=length)[0] == 411
     assert desk.ask("/predict", raw=b"0\r\n\r\n", Transfer_Encoding="chunked")[0] == 411
     for raw in (b"", b"[]", b"{", b"\xff", b"[" * 10**6, b'{"a":' * 10**5, b"1" * 10**4):
