@@ -11,6 +11,7 @@ import datetime
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
@@ -49,10 +50,12 @@ def main() -> None:
         if done.returncode:
             print(done.stdout, done.stderr, flush=True)
             faults += [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
         about = {
             "date": datetime.date.today().isoformat(),
             "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
             "seconds": round(time.monotonic() - began),
+            "seconds_of_computing": round(used.ru_utime + used.ru_stime),
             "commit": commit,
             "command": f"python -m benchmarks.fuzz_readers {' '.join(sys.argv[1:])}".strip(),
         }

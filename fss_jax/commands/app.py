@@ -21,25 +21,18 @@ GROUP = "labelling"
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     arguments.add(parser, "--workdir", "--checkpoint")
-    parser.add_argument(
-        "--folder", help="for uploads and labels; otherwise WORKDIR/app, or ./labelling"
-    )
-    parser.add_argument("--host", default="127.0.0.1", help="who may open it; otherwise only here")
+    arguments.add(parser, "--folder", "--host")
     parser.add_argument(
         "--logins",
         type=Path,
         metavar="FILE",
         help="of NAME:PASSWORD lines; must be with another --host",
     )
-    parser.add_argument(
-        "--known_as", action="append", default=[], metavar="NAME", help="another name of this page"
-    )
+    arguments.add(parser, "--known_as")
     parser.add_argument(
         "--shared", action="store_true", help="all see and change the same pictures"
     )
-    parser.add_argument(
-        "--port", type=arguments.COUNT_OR_NONE, default=0, help="0 = the first free from 7860 on"
-    )
+    arguments.add(parser, "--port", default=0)
 
 
 def run(given: argparse.Namespace) -> None:

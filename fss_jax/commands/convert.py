@@ -11,6 +11,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from fss_jax.runtime import arguments
+
 GROUP = "labelling"
 
 
@@ -20,9 +22,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", required=True, help="the format to write")
     parser.add_argument("--out", type=Path, required=True, help="a folder, new or empty")
     parser.add_argument("--images", type=Path, help="a folder, searched to the bottom")
-    parser.add_argument(
-        "--instances", action="store_true", help="connected parts become objects of their own"
-    )
+    arguments.add(parser, "--instances")
     parser.add_argument(
         "--polygons", action="store_true", help="polygons, where the format also has codes"
     )

@@ -48,9 +48,7 @@ def add_job_flags(parser: argparse.ArgumentParser) -> None:
     arguments.add(parser, "--checkpoint")
     parser.add_argument("--coco", choices=("rle", "polygons"), default="", help="write it, too")
     parser.add_argument("--labelme", action="store_true", help="write labelme files, too")
-    parser.add_argument(
-        "--instances", action="store_true", help="in both: connected parts are objects of their own"
-    )
+    arguments.add(parser, "--instances")
     parser.add_argument(
         "--mask_values", default="", help="in label maps: the values that are the object, as 1,2"
     )

@@ -24,7 +24,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     config_flags.add(parser)
     arguments.add(parser, "--workdir", type=Path)
     arguments.add(parser, "--checkpoint")
-    parser.add_argument("--folder", type=Path, default=Path("studio"), help="for annotations")
+    arguments.add(parser, "--folder", type=Path, default=Path("studio"))
     parser.add_argument("--studio", default="http://localhost:8080", help="Label Studio's address")
     parser.add_argument(
         "--api_key", type=Path, metavar="FILE", help="with a personal access token of Label Studio"
@@ -33,15 +33,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--uploads", type=Path, help="its folder media/upload, if not asked for images"
     )
     parser.add_argument("--local_files", type=Path, help="its LOCAL_FILES_DOCUMENT_ROOT, likewise")
-    parser.add_argument("--host", default="127.0.0.1", help="who may ask; otherwise only here")
-    parser.add_argument("--port", type=arguments.COUNT_OR_NONE, default=9090, help="0 = any free")
-    parser.add_argument(
-        "--known_as",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="another name of this server",
-    )
+    arguments.add(parser, "--host", "--known_as")
+    arguments.add(parser, "--port", default=9090)
     parser.add_argument(
         "--seconds", type=arguments.COUNT, default=80, help="of a call; Label Studio waits for 100"
     )

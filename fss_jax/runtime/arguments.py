@@ -118,6 +118,18 @@ FLAGS: dict[str, dict[str, Any]] = {
         "help": "how many devices of this process to use; 0 = all",
     },
     "--episodes": {"type": COUNT, "help": "only the first so many of the protocol's"},
+    "--folder": {
+        "help": "for examples and labels; otherwise WORKDIR/app or ./labelling (app), ./studio (serve)"
+    },
+    "--host": {"default": "127.0.0.1", "help": "who may open it; otherwise only here"},
+    "--instances": {"action": "store_true", "help": "connected parts become objects of their own"},
+    "--known_as": {
+        "action": "append",
+        "default": [],
+        "metavar": "NAME",
+        "help": "another name that it is asked for by",
+    },
+    "--port": {"type": COUNT_OR_NONE, "help": "0 = a free one"},
     "--out": {"help": "the folder to write to"},
     "--protocol": {"help": "how records are drawn and scored; otherwise the config's"},
     "--seed": {"type": COUNT_OR_NONE, "default": 0, "help": "of what is drawn at random"},

@@ -201,7 +201,7 @@ def test_five_labelled_in_the_editor_the_rest_predicted_and_corrections_come_bac
             assert iou(mask, truth[task]) > 0.5, (task, iou(mask, truth[task]))
             assert 0 < found[task]["score"] <= 1
         page.goto(f"{studio.address}/projects/{project}/data", wait_until=READY)
-        page.wait_for_timeout(4000)
+        page.locator("img[alt=Data]").nth(ALL - 1).wait_for(timeout=WAIT)
         keep(page, "label_studio_tasks")
         page.goto(f"{studio.address}/projects/{project}/data?task={tasks[-1]}", wait_until=READY)
         page.locator(".konvajs-content canvas").first.wait_for(timeout=WAIT)

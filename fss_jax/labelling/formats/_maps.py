@@ -28,16 +28,19 @@ def palette() -> np.ndarray:
     return colors.astype(np.uint8)
 
 
-def read(path: Path, names: dict[int, str], told: Told, finder: Finder) -> Iterator[ImageMasks]:
+def read(
+    path: Path, names: dict[int, str], told: Told, finder: Finder, *, in_color: bool = False
+) -> Iterator[ImageMasks]:
     """The images of PATH/SegmentationClass; objects are told apart where SegmentationObject does.
 
     Args:
       names: of the classes, by the value (see `values`) of a class's pixels; others are left out.
+      in_color: values are colors, also where the picture has a palette.
     """
     for file in _files.walk(path / CLASSES):
         stem = file.relative_to(path / CLASSES).with_suffix("").as_posix()
         with _files.leaving_out(told, str(file), "a mask"):
-            classes = values(file)
+            classes = values(file, in_color=in_color)
             instances = path / OBJECTS / file.relative_to(path / CLASSES)
             parts = values(instances) if instances.is_file() else None
             if parts is not None and parts.shape != classes.shape:
@@ -70,14 +73,17 @@ def _things(classes, parts, names, told: Told, file: Path) -> Iterator[Object]:
             yield Object(names[value], mask & (parts == part))
 
 
-def values(file: Path) -> np.ndarray:
+def values(file: Path, *, in_color: bool = False) -> np.ndarray:
     """The entries of a palette or the gray values; colors as one number each, int [H, W].
+
+    Args:
+      in_color: also a palette's.
 
     Raises:
       ValueError: no picture.
     """
     picture = pictures.open_picture(file)
-    if picture.mode in ("P", "L", "1"):
+    if picture.mode in ("L", "1") or (picture.mode == "P" and not in_color):
         return np.asarray(picture).astype(np.int64)
     if picture.mode.startswith("I"):
         return np.asarray(picture).astype(np.int64)

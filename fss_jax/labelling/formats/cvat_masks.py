@@ -26,21 +26,23 @@ def read(path: Path, told: Told, finder: Finder) -> Iterator[ImageMasks]:
     Raises:
       ValueError: labelmap.txt is not built as `name:R,G,B:parts:actions`.
     """
-    names = {}
+    names, usual = {}, iter(_maps.palette())
     for number, line in enumerate(text.read(path / FILE).splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
         try:
             name, color = line.rsplit(":", 3)[:2]
-            rgb = np.array([int(v) for v in color.split(",")], np.uint8)
+            rgb = next(usual)  # of a class without a color, as datumaro writes it
+            if color.strip():
+                rgb = np.array([int(v) for v in color.split(",")], np.uint8)
             value = int(levels.pack(rgb.reshape(1, 1, 3))[0, 0])
-        except (ValueError, OverflowError):
+        except (ValueError, OverflowError, StopIteration):
             raise ValueError(
                 f"{path / FILE}: line {number} is {line[:40]!r}; expected name:R,G,B:parts:actions"
             ) from None
         if name != BACKGROUND and value:
             names[value] = name
-    return _maps.read(path, names, told, finder)
+    return _maps.read(path, names, told, finder, in_color=True)
 
 
 def write(place: Path, images: Iterable[ImageMasks], **_) -> None:
