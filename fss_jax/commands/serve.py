@@ -1,4 +1,4 @@
-"""Answers Label Studio: labels what you label five times in it (its machine-learning backend).
+"""Answers Label Studio, as its backend: masks for all that you did not label yet.
 
   fss serve --folder studio/ --api_key studio.key
   fss serve --folder studio/ --uploads ~/.local/share/label-studio/media/upload
