@@ -117,9 +117,10 @@ app-test: install
 OTHERS ?= .formats
 formats-test: install
 	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[formats-test]'
-	.ci/other_packages $(PYTHON) $(OTHERS) formats
-	FORMATS_PYTHON=$(abspath $(OTHERS))/bin/python $(BIN)/python -m pytest -n 2 \
-		tests/labelling/test_real_packages.py
+	@others=; if .ci/other_packages $(PYTHON) $(OTHERS) formats; \
+		then others=$(abspath $(OTHERS))/bin/python; \
+		else echo "labelme and datumaro cannot be installed here: skipped"; fi; \
+	FORMATS_PYTHON=$$others $(BIN)/python -m pytest -n 2 tests/labelling/test_real_packages.py
 
 # The real Label Studio in an environment of its own, whose versions differ from ours.
 STUDIO ?= .studio

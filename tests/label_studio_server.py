@@ -102,14 +102,16 @@ class LabelStudio:
         return made["id"]
 
     def tasks(self, project: int) -> list[dict]:
-        """All tasks with their annotations and predictions, by number."""
+        """All tasks with their annotations, by number; no task is opened, which would predict it."""
         found = self.ask(
-            "GET", f"/api/tasks?project={project}&fields=all&page_size=100"
-        )  # the list shortens results
-        return sorted(
-            (self.ask("GET", f"/api/tasks/{task['id']}/") for task in found["tasks"]),
-            key=lambda task: task["id"],
+            "GET", f"/api/projects/{project}/export?exportType=JSON&download_all_tasks=true"
         )
+        return sorted(found, key=lambda task: task["id"])
+
+    def predictions(self, project: int) -> list[dict]:
+        """All predictions, of all versions, the oldest first."""
+        found = self.ask("GET", f"/api/predictions/?project={project}")
+        return sorted(found, key=lambda prediction: prediction["id"])
 
     def predict(self, project: int) -> None:
         """Actions, Retrieve Predictions, of all tasks."""

@@ -1,5 +1,6 @@
 """The web page in a real browser: paint, predict, correct, predict again, export. `make app-test`."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -183,6 +184,18 @@ def test_paint_predict_correct_predict_again_and_export(server, toy_workdir, tmp
     assert hosts == {urllib.parse.urlsplit(address).netloc}
 
 
+def give(page, which, path, shown):
+    """Uploads a file until the page shows something: a page that is still loading may miss it."""
+    chooser = page.locator(f"#{which} input[type=file]")
+    chooser.wait_for(state="attached", timeout=WAIT)
+    for _ in range(10):
+        chooser.set_input_files(path)
+        with contextlib.suppress(sync_api.TimeoutError):
+            page.locator(shown).first.wait_for(timeout=WAIT // 10)
+            return
+    pytest.fail(f"{path.name} was given in vain")
+
+
 def test_a_mask_with_several_ids_is_chosen_from(server, tmp_path):
     """The page says what it found and in which field the choice is made; nothing is guessed."""
     address, folder = server
@@ -196,13 +209,9 @@ def test_a_mask_with_several_ids_is_chosen_from(server, tmp_path):
         page = browser.new_page(viewport={"width": 1200, "height": 1000})
         page.set_default_timeout(WAIT)
         page.goto(address)  # without the key: a person of their own
-        chooser = page.locator("#example-file input[type=file]")
-        chooser.wait_for(state="attached", timeout=WAIT)
-        chooser.set_input_files(tmp_path / "example.png")
-        page.locator("#example-file >> text=example.png").wait_for(timeout=WAIT)
+        give(page, "example-file", tmp_path / "example.png", "#example-file >> text=example.png")
         page.wait_for_timeout(2000)
-        page.locator("#mask-file input[type=file]").set_input_files(tmp_path / "ids.png")
-        page.get_by_text("in 'Values of the object': 1,2").first.wait_for(timeout=WAIT)
+        give(page, "mask-file", tmp_path / "ids.png", "text=in 'Values of the object': 1,2")
         if os.environ.get("FSS_JAX_SCREENSHOT"):
             page.screenshot(path=os.environ["FSS_JAX_SCREENSHOT"].replace(".png", "_mask.png"))
         page.get_by_text("If the mask has several values or colors").click()

@@ -105,6 +105,8 @@ def other(script, *arguments):
         capture_output=True, text=True, check=False,
         env={**os.environ, "QT_QPA_PLATFORM": "offscreen"},
     )  # fmt: skip
+    if "cannot open shared object file" in done.stderr:  # a desktop's libraries, for labelme
+        pytest.skip(done.stderr.strip().splitlines()[-1])
     assert done.returncode == 0, done.stderr[-2000:]
 
 

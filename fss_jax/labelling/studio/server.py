@@ -5,6 +5,8 @@ import hmac
 import http.server
 import json
 import logging
+import re
+import stat
 import threading
 import urllib.parse
 from collections.abc import Iterable
@@ -158,6 +160,24 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """The paths hold nothing of interest, and may hold a stranger's text."""
 
 
+def read_token(path: Path | None) -> str:
+    """A token from its file, which nobody else may read; '' without one.
+
+    Raises:
+      FileNotFoundError, ValueError: no such file; others can read it; it holds no token.
+    """
+    if path is None:
+        return ""
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}; --api_key is a file that holds a token")
+    if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        raise ValueError(f"{path} holds a token and others can read it: chmod 600 {path}")
+    token = path.read_text(errors="replace").strip()
+    if not re.fullmatch(r"[\w.-]+", token, re.ASCII):
+        raise ValueError(f"{path} holds no token: copy it there from Label Studio's account page")
+    return token
+
+
 def serve(
     workdir: Path | None,
     checkpoint: str,
@@ -179,8 +199,7 @@ def serve(
       ValueError, FileNotFoundError: as `job.open_segmenter`, `Studio` and `Images`; another process
         serves this folder; the port is taken.
     """
-    token = api_key.read_text().strip() if api_key else ""
-    images = Images(Studio(studio, token), uploads, local_files)
+    images = Images(Studio(studio, read_token(api_key)), uploads, local_files)
     messages.use_compilation_cache()
     folder.mkdir(parents=True, exist_ok=True)
     with locks.alone(folder, "served by", "--folder"):

@@ -493,3 +493,19 @@ def test_what_label_studio_sends_has_limits(fake):
     for address in ("localhost:8080", "ftp://x", "http://", "http://user:word@x"):
         with pytest.raises(ValueError, match="--studio"):
             Studio(address)
+
+
+def test_a_token_is_in_a_file_that_nobody_else_reads(tmp_path):
+    path = tmp_path / "key"
+    with pytest.raises(FileNotFoundError, match="--api_key"):
+        server.read_token(path)
+    path.write_text("a.b-c_1\n")
+    path.chmod(0o644)
+    with pytest.raises(ValueError, match="chmod 600"):
+        server.read_token(path)
+    path.chmod(0o600)
+    assert server.read_token(path) == "a.b-c_1" and server.read_token(None) == ""
+    for text in ("", "two words", "a\nb", "\xff"):
+        path.write_bytes(text.encode("latin-1"))
+        with pytest.raises(ValueError, match="holds no token"):
+            server.read_token(path)
