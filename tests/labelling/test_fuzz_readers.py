@@ -7,9 +7,8 @@ import io
 import json
 import logging
 import os
-import re
+import resource
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,17 +82,9 @@ def edited(data: bytes, edits) -> bytes:
     return data
 
 
-def peak(anew: bool = False) -> int:
-    """The most bytes of memory that this process has held, or since it was last asked anew."""
-    if anew:
-        Path("/proc/self/clear_refs").write_text("5")
-    (line,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return int(line) * 1024
-
-
 def allowed(run) -> object:
     """Runs a reader: its result, or None for an error of one line that is no Python's."""
-    start, before = time.monotonic(), peak(anew=True)
+    start = time.monotonic()
     try:
         return run()
     except (ValueError, OSError) as error:
@@ -101,10 +92,11 @@ def allowed(run) -> object:
         assert "\n" not in text and text.strip() and type(error) in EXPECTED, repr(error)
     finally:
         assert time.monotonic() - start < SECONDS
-        assert peak() < before + BYTES
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < BASE + BYTES
 
 
 EXPECTED = (ValueError, FileNotFoundError, masks.Unclear, pictures.TooLarge)
+BASE = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 @pytest.mark.parametrize("kind", KINDS)
