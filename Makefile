@@ -40,33 +40,37 @@ toy: install
 	$(BIN)/python evaluate.py --workdir $(TOY)/quickstart --ways 2 --episodes 8
 	$(BIN)/fss study growing_support --workdir $(TOY)/quickstart \
 		--class glyph_dejavusans_bold_0031 --rounds 2
-	XLA_FLAGS="$(FAST)" $(BIN)/python -m benchmarks.episodes --cases relation --shots 1 --batches 1 \
-		--dtypes float32 --width 0.03125 --size 32 --repeats 3 --out $(TOY)/speed/episodes
+	XLA_FLAGS="$(FAST)" $(BIN)/python -m benchmarks.episodes --cases relation/release --shots 1 \
+		--batches 1 --dtypes float32 --width 0.03125 --size 32 --repeats 3 --out $(TOY)/speed/episodes
 	XLA_FLAGS="$(FAST)" $(BIN)/python -m benchmarks.data --data_dir $(TOY)/data \
 		--dataset fss_glyphs/tiny-classes-12 --steps 2 --rounds 1 --step_ms 0 --batch 2 \
 		--out $(TOY)/speed/data
 	NPROC=4 XLA_FLAGS="$(FAST) --xla_force_host_platform_device_count=2" \
-		$(BIN)/python -m benchmarks.scaling --cases relation --devices 2 --batch 2 \
+		$(BIN)/python -m benchmarks.scaling --cases relation/release --devices 2 --batch 2 \
 		--width 0.03125 --size 32 --repeats 3 --out $(TOY)/speed/scaling
 	XLA_FLAGS="$(FAST)" $(BIN)/python -m benchmarks.startup --rounds 1 --data_dir $(TOY)/data \
 		--dataset fss_glyphs/tiny-classes-12 --out $(TOY)/speed/startup
+	XLA_FLAGS="$(FAST)" $(BIN)/python -m benchmarks.accelerator --toy --out $(TOY)/speed/accelerator
+	XLA_FLAGS="$(FAST)" $(BIN)/python -m benchmarks.accelerator.training --toy --only relation_release \
+		--episodes 4 --work $(TOY)/real --out $(TOY)/speed/training
 
 # The tables of docs/performance.md, on a quiet machine: about half an hour on two CPU cores.
 speed: install
-	$(BIN)/python -m benchmarks.episodes --cases oslsm,relation --shots 1,5 --batches 1 --dtypes float32 \
+	$(BIN)/python -m benchmarks.episodes --cases oslsm/release,relation/release --shots 1,5 --batches 1 --dtypes float32 \
 		--modes infer,cached,train --repeats 5 --budget 40 --out $(SPEED)/speed_episodes
-	$(BIN)/python -m benchmarks.episodes --cases oslsm,relation --shots 1 --batches 1,8,32 \
+	$(BIN)/python -m benchmarks.episodes --cases oslsm/release,relation/release --shots 1 --batches 1,8,32 \
 		--width 0.125 --size 64 --budget 20 --out $(SPEED)/speed_episodes_small
 	$(BIN)/python -m benchmarks.episodes \
-		--cases siamese,nearest,logistic,svm,finetune,cosegment,panet,canet,guided --shots 1 \
+		--cases siamese/vgg16,nearest/vgg16,logistic/vgg16,logistic/svm_vgg16,finetune/vgg16,cosegment/vocabulary,panet/vgg16,canet/resnet50,guided/vgg16 \
+		--shots 1 \
 		--batches 1,8 --dtypes float32 --width 0.125 --size 64 --repeats 5 --budget 10 \
 		--out $(SPEED)/speed_episodes_methods
 	$(BIN)/python -m benchmarks.layers --out $(SPEED)/speed_layers
-	$(BIN)/python -m benchmarks.peer --cases oslsm --modes infer,cached --shots 1 --batches 1,4 --repeats 5 \
+	$(BIN)/python -m benchmarks.peer --cases oslsm/release --modes infer,cached --shots 1 --batches 1,4 --repeats 5 \
 		--budget 30 --out $(SPEED)/speed_peer
-	$(BIN)/python -m benchmarks.peer --cases relation --modes infer,cached --shots 1 --batches 1,4 \
+	$(BIN)/python -m benchmarks.peer --cases relation/release --modes infer,cached --shots 1 --batches 1,4 \
 		--budget 20 --notorch_compile --out $(SPEED)/speed_peer_relation
-	$(BIN)/python -m benchmarks.peer --cases relation --modes label --batches 4 --images 32 --repeats 3 \
+	$(BIN)/python -m benchmarks.peer --cases relation/release --modes label --batches 4 --images 32 --repeats 3 \
 		--budget 30 --notorch_compile --out $(SPEED)/speed_label
 	$(BIN)/python -m benchmarks.peer --modes train --shots 1 --batches 1 --repeats 5 --budget 45 \
 		--notorch_compile --out $(SPEED)/speed_train
@@ -103,7 +107,7 @@ slow: install
 parity: install
 	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[parity]'
 	$(BIN)/python -m pytest -n 2 tests/parity
-	XLA_FLAGS="$(FAST)" $(BIN)/python -m benchmarks.peer --cases relation --shots 1 --batches 1 \
+	XLA_FLAGS="$(FAST)" $(BIN)/python -m benchmarks.peer --cases relation/release --shots 1 --batches 1 \
 		--notorch_compile --width 0.03125 --size 64 --images 2 --repeats 3 --out $(TOY)/speed/peer
 
 # The web page in a real browser. Chromium is Debian's: installed by apt where it is missing.

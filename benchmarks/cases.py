@@ -1,7 +1,7 @@
 """What is timed: methods at published sizes or smaller, on random images that lie on the device."""
 
-import dataclasses
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -9,84 +9,60 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from fss_jax import configs
+from fss_jax import configs, methods
 from fss_jax.data.bank import Bank
 from fss_jax.data.records import EpisodeSampler
 from fss_jax.reports import model_summary
 from fss_jax.runtime.checkpoints import TrainState
+from fss_jax.runtime.names import unknown
 from fss_jax.training.loop import Learner
 from fss_jax.training.optimizers import make_optimizer
 
 IMAGES, CLASSES = 64, 4  # of the bank of random images
-OSLSM_QUERY = 500  # pixels: PASCAL's longer side, and what the protocol scores at
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """A method as a published config trains it.
-
-    Attributes:
-      config: METHOD/NAME of fss_jax/configs.
-      changes: of the config, 'model.width' for a field of the model.
-    """
-
-    config: str
-    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-
-# Running averages normalize the relation network at test: what lets each image be encoded once.
-_RUNNING = {"model.batch_norm": "running", "model.momentum": 0.9}
-
-
-CASES = {
-    "oslsm": Case("oslsm/release", {"query_size": OSLSM_QUERY}),
-    "oslsm_pad100": Case("oslsm/paper", {"query_size": OSLSM_QUERY}),
-    "relation": Case("relation/release", _RUNNING),
-    "relation_paper": Case("relation/paper", _RUNNING),
-    "panet": Case("panet/vgg16"),
-    "canet": Case("canet/resnet50"),
-    "guided": Case("guided/vgg16"),
-    "siamese": Case("siamese/vgg16"),
-    "nearest": Case("nearest/vgg16"),
-    "logistic": Case("logistic/vgg16"),
-    "svm": Case("logistic/svm_vgg16"),
-    "finetune": Case("finetune/vgg16"),
-    "cosegment": Case("cosegment/vocabulary"),
-}
+PUBLISHED = ("oslsm/release", "relation/release")  # what is timed unless another case is named
 
 
 def get_config(
     name: str,
     *,
-    shots: int,
+    shots: int = 0,
     dtype: str = "float32",
     width: float = 1.0,
     size: int = 0,
     remat: bool = False,
+    changes: Mapping[str, Any] = MappingProxyType({}),
 ) -> ConfigDict:
-    """A case's config.
+    """A published config as it is timed: fresh weights, queries of one size, one step a dispatch.
+
+    Where a config normalizes by an episode's own statistics, running averages take their place: only
+    then can an image be encoded once for all queries.
 
     Args:
-      width: channel multiplier.
-      size: sides of support (not OSLSM's) and query in pixels; 0: as published.
+      name: METHOD/NAME of fss_jax/configs.
+      shots: supports per episode; 0: the config's.
+      width: channel multiplier, where a method has one.
+      size: side of the query in pixels, and of the support where the config makes both alike (a
+        classifier's support has the size that it is made for); 0: as published, and for queries of
+        their own size the longer side in PASCAL.
+      changes: further settings, 'model.backbone' for a field of the model.
 
     Raises:
-      ValueError: an unknown case.
+      ValueError: an unknown config or setting.
     """
-    if name not in CASES:
-        raise ValueError(f"unknown case {name!r}; expected one of {', '.join(CASES)}")
-    case = CASES[name]
-    config = configs.get(case.config)
-    for key, value in case.changes.items():
-        owner, key = (config.model, key[6:]) if key.startswith("model.") else (config, key)
-        owner[key] = value
-    config.shots, config.dtype, config.remat = shots, dtype, remat
-    if width != 1.0 and config.method != "cosegment":  # it has no channels
+    config = configs.get(name)
+    config.shots, config.dtype, config.remat = shots or config.shots, dtype, remat
+    if "batch_norm" in config.model:
+        config.model.batch_norm, config.model.momentum = "running", 0.9
+    for key, value in changes.items():
+        owner, field = (config.model, key[6:]) if key.startswith("model.") else (config, key)
+        if owner is config and field not in config:
+            raise unknown("setting", field, config.keys())
+        owner[field] = value
+    if width != 1.0 and "width" in methods.fields(methods.get(config.method)):
         config.model.width = width
-    if size:
-        config.query_size = size
-        if config.method != "oslsm":  # its classifier is made for 224 pixels
-            config.support_size = size
+    if size and config.support_size == config.query_size:
+        config.support_size = size
+    config.query_size = size or config.query_size or model_summary.NATIVE_SIZE
     config.canvas = max(config.support_size, config.query_size)
     config.init, config.steps_per_dispatch = "", 1
     return config

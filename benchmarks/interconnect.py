@@ -23,7 +23,7 @@ def all_reduce_seconds(gradient_bytes: float, devices: int) -> float:
 
 def calculate(name: str, batch: int) -> list[dict]:
     """Step time against devices; nothing of the messages is hidden behind the backward pass."""
-    config = cases.get_config(name, shots=1 if name.startswith("oslsm") else 5)
+    config = cases.get_config(name)
     model = methods.build_from(config)
     episode = model_summary.episode_shapes(
         shots=config.shots,
@@ -79,7 +79,7 @@ def table(rows: list[dict]) -> list[str]:
         f"none of it hidden; {NVLINK / 1e9:.0f} GB/s each way inside a node of {NODE}, "
         f"{NETWORK / 1e9:.0f} GB/s a device between nodes, {1e6 * LATENCY:.0f} us a hop; data "
         "resident: each host keeps its bank and draws its slice of the records, so input does not "
-        "grow with devices. OSLSM 1-shot, relation network 5-shot with 5 queries.",
+        "grow with devices. Shots and queries are those of the configs.",
         "",
         *tables.markdown(header, cells),
     ]

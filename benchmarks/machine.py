@@ -12,14 +12,17 @@ from fss_jax.reports.provenance import provenance, provenance_line
 PRODUCTS = 4  # in one measured call
 
 
-def matrix_rate(dtype: str = "float32", size: int = 0) -> float:
+def matrix_rate(kind: str = "float32", size: int = 0, budget: float = 20.0) -> float:
     """FLOP/s of a large matrix product on the first device, the best of ten: what MFU refers to.
 
     Args:
+      kind: 'bfloat16', or a precision of float32 products: 'float32', 'tensorfloat32'.
       size: rows and columns; 0: 8192, on a CPU 2048.
+      budget: seconds.
     """
     size = size or (2048 if jax.default_backend() == "cpu" else 8192)
-    a = jax.random.normal(jax.random.key(0), (size, size), jnp.dtype(dtype)) / size**0.5
+    dtype = jnp.bfloat16 if kind == "bfloat16" else jnp.float32
+    a = jax.random.normal(jax.random.key(0), (size, size), dtype) / size**0.5
 
     @jax.jit
     def multiply(a):
@@ -28,8 +31,22 @@ def matrix_rate(dtype: str = "float32", size: int = 0) -> float:
             b = b @ a
         return b
 
-    timing = in_turn({"product": lambda: jax.block_until_ready(multiply(a))}, budget=20.0)
+    with jax.default_matmul_precision("default" if kind == "bfloat16" else kind):
+        timing = in_turn({"product": lambda: jax.block_until_ready(multiply(a))}, budget=budget)
     return 2 * PRODUCTS * size**3 / timing["product"].best
+
+
+def memory_bandwidth(size: int = 0) -> float:
+    """Bytes/s that the first device reads and writes while adding to a large array, the best of ten.
+
+    Args:
+      size: numbers; 0: a GiB of float32, on a CPU a sixteenth of it.
+    """
+    size = size or (2**24 if jax.default_backend() == "cpu" else 2**28)
+    x = jnp.ones(size, jnp.float32)
+    add = jax.jit(lambda x: x + 1)
+    timing = in_turn({"add": lambda: jax.block_until_ready(add(x))}, budget=10.0)
+    return 2 * x.nbytes / timing["add"].best
 
 
 def peak_bytes() -> int:

@@ -3,32 +3,17 @@
 python -m benchmarks.peer --out runs/speed/peer
 python -m benchmarks.peer --modes label --images 10
 
-'infer' runs support and query, 'cached' the query alone with the support's part kept. 'label' segments
-images one task after the other's: the released script's way encodes the five supports again for every
-image. 'train' is an optimizer step. PyTorch is eager or compiled, whichever is faster there. Both
-networks have the same layers (tests/parity holds them to equal results) and their own random weights.
+What the modes are says benchmarks/pairs.py.
 """
 
-import contextlib
-import os
-from collections.abc import Callable
-from typing import Any
+import torch
+from absl import flags
 
-os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # both share one GPU
+from benchmarks import cases, command, machine, pairs, tables
+from benchmarks.rows import Row
+from fss_jax.runtime import messages
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from absl import flags  # noqa: E402
-
-from benchmarks import cases, command, machine, peers, tables  # noqa: E402
-from benchmarks.timing import Timing, in_turn, ratio  # noqa: E402
-from fss_jax.runtime import messages  # noqa: E402
-from fss_jax.training.losses import segmentation_loss  # noqa: E402
-from fss_jax.training.optimizers import make_optimizer  # noqa: E402
-
-CASES = flags.DEFINE_list("cases", ["oslsm", "relation"], f"of {', '.join(peers.PEERS)}")
+CASES = flags.DEFINE_list("cases", list(cases.PUBLISHED), "METHOD/NAME of fss_jax/configs")
 MODES = flags.DEFINE_list("modes", ["infer", "cached", "label", "train"], "what to time")
 SHOTS = flags.DEFINE_list("shots", ["1", "5"], "supports per episode; labelling has 5")
 BATCHES = flags.DEFINE_list("batches", ["1", "8"], "episodes, or images if cached or labelled")
@@ -41,243 +26,6 @@ REPEATS = flags.DEFINE_integer("repeats", 10, "rounds")
 BUDGET = flags.DEFINE_float("budget", 90.0, "seconds for the rounds of a row; at least 3 are made")
 OUT = flags.DEFINE_string("out", "runs/speed/peer", "writes OUT.json and OUT.md")
 
-LABEL_SHOTS, LABEL_IMAGES = 5, 500  # FSS-1000 5.5
-
-
-class Pair:
-    """One method in both frameworks, and the same images for both."""
-
-    def __init__(self, name: str, shots: int, batch: int):
-        self.batch = batch
-        self.config = cases.get_config(
-            name, shots=shots, dtype=DTYPE.value, width=WIDTH.value, size=SIZE.value
-        )
-        self.loaded = cases.Loaded(self.config)
-        self.device = "cuda" if jax.default_backend() == "gpu" else "cpu"
-        self.peer = peers.build(name, WIDTH.value, self.device)
-        rng = np.random.default_rng(0)
-        side, query_side = self.config.support_size, self.config.query_size
-        support = rng.uniform(0, 255, (batch, shots, side, side, 3)).astype(np.float32)
-        mask = (rng.random(support.shape[:-1]) < 0.5).astype(np.float32)
-        query = rng.uniform(0, 255, (batch, 1, query_side, query_side, 3)).astype(np.float32)
-        truth = (rng.random(query.shape[:-1]) < 0.5).astype(np.float32)
-        self.ours = jax.device_put((support, mask, query, truth))
-        channels_first = [
-            np.moveaxis(x, -1, 2) if x.ndim == 5 else x for x in (support, mask, query)
-        ]
-        self.theirs = [
-            torch.tensor(np.ascontiguousarray(x)).to(self.device) for x in channels_first
-        ]
-        self.truth = torch.tensor(truth).to(self.device)
-        self.variables = jax.device_put(self.loaded.variables)
-
-    def apply(self, method: str | None = None) -> Callable:
-        """Our model's function of (variables, arguments), compiled."""
-        return jax.jit(
-            lambda variables, *args: self.loaded.model.apply(variables, *args, method=method)
-        )
-
-    def torch_call(self, fn: Callable, *args: Any, train: bool = False) -> Callable[[], Any]:
-        """Runs and waits for PyTorch's function, in inference mode and autocast as asked."""
-        cast = torch.autocast(self.device, torch.bfloat16, enabled=DTYPE.value == "bfloat16")
-        mode = contextlib.nullcontext() if train else torch.inference_mode()
-
-        def call():
-            with mode, cast:
-                result = fn(*args)
-            if self.device == "cuda":
-                torch.cuda.synchronize()
-            return result
-
-        return call
-
-    def variants(self, fn: Callable, *args: Any, **kwargs: Any) -> dict[str, Callable[[], Any]]:
-        calls = {"torch": self.torch_call(fn, *args, **kwargs)}
-        if COMPILE.value:
-            calls["torch.compile"] = self.torch_call(torch.compile(fn), *args, **kwargs)
-        return calls
-
-
-def infer(pair: Pair) -> dict[str, Callable[[], Any]]:
-    support, mask, query, _ = pair.ours
-    run = pair.apply()
-    return {
-        "ours": lambda: jax.block_until_ready(run(pair.variables, support, mask, query)),
-        **pair.variants(pair.peer, *pair.theirs),
-    }
-
-
-def cached(pair: Pair) -> dict[str, Callable[[], Any]]:
-    """One task and all images as its queries."""
-    support, mask, query, _ = (x[:1] if i < 2 else x for i, x in enumerate(pair.ours))
-    task = pair.apply("condition")(pair.variables, support, mask)
-    run, images = pair.apply("segment"), query.swapaxes(0, 1)
-    theirs = pair.theirs
-    known = pair.torch_call(pair.peer.condition, theirs[0][:1], theirs[1][:1])()
-    return {
-        "ours": lambda: jax.block_until_ready(run(pair.variables, task, images)),
-        **pair.variants(pair.peer.segment, known, theirs[2].transpose(0, 1)),
-    }
-
-
-def label(pair: Pair) -> dict[str, Callable[[], Any]]:
-    """IMAGES images, masks brought to the host; supports encoded once, or again for every image."""
-    support, mask, query, _ = (np.asarray(x) for x in pair.ours)
-    images = np.resize(query[:, 0], (IMAGES.value, *query.shape[2:]))
-    theirs = [x[:1] for x in pair.theirs[:2]]
-    their_images = torch.tensor(np.ascontiguousarray(np.moveaxis(images, -1, 1))).to(pair.device)
-    condition, segment = pair.apply("condition"), pair.apply("segment")
-    starts = range(0, IMAGES.value, pair.batch)
-
-    def ours():
-        task = condition(pair.variables, support[:1], mask[:1])
-        for start in starts:
-            batch = images[None, start : start + pair.batch]
-            np.asarray(segment(pair.variables, task, batch) > 0)
-
-    def cached_support(segment):
-        def run():
-            task = pair.peer.condition(*theirs)
-            for start in starts:
-                batch = their_images[None, start : start + pair.batch]
-                (segment(task, batch) > 0).cpu()
-
-        return run
-
-    def released():
-        for image in their_images:
-            (pair.peer(*theirs, image[None, None]) > 0).cpu()
-
-    calls = {
-        "ours": ours,
-        "torch, support encoded for every image": pair.torch_call(released),
-        "torch": pair.torch_call(cached_support(pair.peer.segment)),
-    }
-    if COMPILE.value:
-        compiled = cached_support(torch.compile(pair.peer.segment))
-        calls["torch.compile"] = pair.torch_call(compiled)
-    return calls
-
-
-def train(pair: Pair) -> dict[str, Callable[[], Any]]:
-    """Mean cross-entropy, gradient and update: Adam, or SGD with momentum for OSLSM."""
-    config = pair.config
-    config.loss = "mean"
-    config.weight_decay, config.clip, config.lr_multipliers = 0.0, 0.0, ()
-    model, optimizer = pair.loaded.model.clone(axis_name=None), make_optimizer(config)
-    support, mask, query, truth = pair.ours
-
-    def loss_fn(params, extra):
-        logits, updated = model.apply(
-            {"params": params, **extra}, support, mask, query, train=True,
-            rngs={"dropout": jax.random.key(0)}, mutable=["batch_stats"],
-        )  # fmt: skip
-        valid = jnp.ones_like(truth)
-        return segmentation_loss(logits, truth, valid, kind="mean"), extra | updated
-
-    @jax.jit
-    def step(params, extra, opt_state):
-        (loss, extra), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, extra)
-        updates, opt_state = optimizer.update(grads, opt_state, params)
-        return jax.tree.map(jnp.add, params, updates), extra, opt_state, loss
-
-    extra = dict(pair.variables)
-    params = extra.pop("params")
-    now = [(params, extra, optimizer.init(params))]
-
-    def ours():
-        *state, loss = step(*now[0])
-        now[0] = tuple(state)
-        jax.block_until_ready(loss)
-
-    peer = pair.peer.train()
-    if config.optimizer == "adam":
-        theirs = torch.optim.Adam(peer.parameters(), config.lr)
-    else:
-        theirs = torch.optim.SGD(peer.parameters(), config.lr, momentum=config.momentum)
-
-    def torch_step(network):
-        def run():
-            theirs.zero_grad()
-            logits = network(*pair.theirs)
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), pair.truth)
-            loss.backward()
-            theirs.step()
-
-        return run
-
-    calls = {"ours": ours, "torch": pair.torch_call(torch_step(peer), train=True)}
-    if COMPILE.value:
-        compiled = torch_step(torch.compile(peer))
-        calls["torch.compile"] = pair.torch_call(compiled, train=True)
-    return calls
-
-
-WORKS = {"infer": infer, "cached": cached, "label": label, "train": train}
-
-
-def compare(name: str, mode: str, shots: int, batch: int) -> dict:
-    """One row: times of ours and theirs, and their ratios."""
-    pair = Pair(name, shots, batch)
-    timings = in_turn(WORKS[mode](pair), REPEATS.value, BUDGET.value)
-    fastest = min((n for n in ("torch", "torch.compile") if n in timings), key=_median(timings))
-    row = {
-        "case": name,
-        "mode": mode,
-        "shots": shots,
-        "batch": batch,
-        "images": IMAGES.value if mode == "label" else batch,
-        "times": {key: timing.facts() for key, timing in timings.items()},
-        "faster_peer": fastest,
-        "speedup": ratio(timings[fastest], timings["ours"]),
-    }
-    if mode == "label":
-        again = timings["torch, support encoded for every image"]
-        row["speedup_over_released_way"] = ratio(again, timings["ours"])
-        row[f"seconds_of_{LABEL_IMAGES}_images_extrapolated"] = {
-            key: timing.median * LABEL_IMAGES / IMAGES.value for key, timing in timings.items()
-        }
-    return row
-
-
-def _median(timings: dict[str, Timing]) -> Callable[[str], float]:
-    return lambda name: timings[name].median
-
-
-def table(result: dict) -> list[str]:
-    """The rows as Markdown."""
-
-    def told(facts: dict) -> str:
-        low, high = facts["quartiles_s"]
-        return f"{1e3 * facts['median_s']:.0f} ({1e3 * low:.0f} to {1e3 * high:.0f})"
-
-    def times(speedup: dict) -> str:
-        low, high = speedup["rounds"]
-        cpu = f"; CPU time {speedup['of_cpu']:.2f}" if speedup["of_cpu"] else ""
-        return (
-            f"**{speedup['of_medians']:.2f}** (best {speedup['of_best']:.2f}{cpu}; rounds {low:.2f} to "
-            f"{high:.2f})"
-        )
-
-    lines = []
-    for r in result["rows"]:
-        cells = [r["case"], r["mode"], str(r["shots"]), str(r["batch"]), told(r["times"]["ours"])]
-        cells += [f"{told(r['times'][r['faster_peer']])}, {r['faster_peer']}", times(r["speedup"])]
-        way = r.get("speedup_over_released_way")
-        lines.append([*cells, times(way) if way else ""])
-    header = [
-        "case", "mode", "shots", "batch", "ours, ms (quartiles)", "PyTorch, ms (quartiles)",
-        "PyTorch / ours", "support encoded for every image / ours",
-    ]  # fmt: skip
-    scale = f"{result['width']:g} of the published width, " if result["width"] != 1 else ""
-    scale += f"images of {result['size']} px, " if result["size"] else "published sizes, "
-    return [
-        f"{scale}{result['dtype']}; torch {torch.__version__}, {torch.get_num_threads()} threads. "
-        f"Labelling: {result['images']} images a call, five supports; above 1, ours is faster.",
-        "",
-        *tables.markdown(header, lines),
-    ]
-
 
 def main() -> None:
     messages.use_compilation_cache()
@@ -287,16 +35,23 @@ def main() -> None:
     }  # fmt: skip
     for name in CASES.value:
         for mode in MODES.value:
-            if name not in peers.PEERS or mode not in WORKS:
-                raise ValueError(
-                    f"case {name!r}, mode {mode!r}: expected some of {', '.join(peers.PEERS)} and of "
-                    f"{', '.join(WORKS)}"
-                )
-            for shots in [LABEL_SHOTS] if mode == "label" else map(int, SHOTS.value):
+            if mode not in pairs.MODES:
+                raise ValueError(f"mode {mode!r}: expected some of {', '.join(pairs.MODES)}")
+            for shots in [pairs.LABEL_SHOTS] if mode == "label" else map(int, SHOTS.value):
                 for batch in map(int, BATCHES.value):
-                    result["rows"].append(compare(name, mode, shots, batch))
-                    text = tables.save(OUT.value, result, "Ours and PyTorch", table(result))
-                    print(name, mode, shots, batch, "done", flush=True)
+                    images = IMAGES.value if mode == "label" else 0
+                    row = Row(
+                        name, mode, shots, batch, DTYPE.value, width=WIDTH.value, size=SIZE.value,
+                        images=images,
+                    )  # fmt: skip
+                    found = pairs.compare(
+                        row, repeats=REPEATS.value, budget=BUDGET.value, compiled=COMPILE.value
+                    )
+                    result["rows"].append(row.facts() | found)
+                    text = tables.save(
+                        OUT.value, result, "Ours and PyTorch", tables.beside_torch(result)
+                    )
+                    print(row, "done", flush=True)
     print(text)
 
 

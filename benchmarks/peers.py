@@ -86,7 +86,13 @@ class OSLSM(torch.nn.Module):
 PEERS = {"oslsm": OSLSM, "relation": Relation}
 
 
-def build(name: str, width: float, device: str) -> torch.nn.Module:
-    """A peer in inference mode with its weights in channels_last."""
+def build(method: str, width: float, device: str) -> torch.nn.Module:
+    """A method's peer in inference mode with its weights in channels_last.
+
+    Raises:
+      ValueError: a method that has none.
+    """
+    if method not in PEERS:
+        raise ValueError(f"no PyTorch form of {method!r} here; there is one of {', '.join(PEERS)}")
     torch.manual_seed(0)
-    return PEERS[name](width).eval().to(device, memory_format=torch.channels_last)
+    return PEERS[method](width).eval().to(device, memory_format=torch.channels_last)

@@ -10,15 +10,12 @@ that it gets faster. The calculation states its assumptions in the table.
 import jax
 from absl import flags
 
-from benchmarks import cases, command, interconnect, machine, tables
+from benchmarks import cases, command, interconnect, machine, tables, works
+from benchmarks.rows import Row
 from benchmarks.timing import in_turn
-from fss_jax.data import feed
 from fss_jax.runtime import messages
-from fss_jax.runtime.devices import AXIS, replicate
-from fss_jax.training import loop
-from fss_jax.training.optimizers import make_optimizer
 
-CASES = flags.DEFINE_list("cases", ["oslsm", "relation"], f"of {', '.join(cases.CASES)}")
+CASES = flags.DEFINE_list("cases", list(cases.PUBLISHED), "METHOD/NAME of fss_jax/configs")
 DEVICES = flags.DEFINE_list("devices", ["1", "2", "4", "8"], "numbers of devices")
 BATCH = flags.DEFINE_integer("batch", 8, "episodes: of each device (weak), of all (strong)")
 WIDTH = flags.DEFINE_float("width", 1.0, "channel multiplier")
@@ -31,19 +28,9 @@ OUT = flags.DEFINE_string("out", "runs/speed/scaling", "writes OUT.json and OUT.
 
 def step_seconds(name: str, count: int, batch: int) -> dict:
     """Times steps of `batch` episodes on each of `count` devices."""
-    config = cases.get_config(name, shots=1, width=WIDTH.value, size=SIZE.value)
-    config.batch = batch * count
-    loaded, devices = cases.Loaded(config), jax.local_devices()[:count]
-    step = loop.make_train_step(loaded.model, make_optimizer(config), config)
-    run = jax.pmap(step, axis_name=AXIS, devices=devices, donate_argnums=0)
-    bank, now = replicate(loaded.bank, devices), [replicate(loaded.state(), devices)]
-    plan = feed.Plan(1, batch, devices)
-    batches = feed.bank_feed(bank, loaded.sampler(), plan, 0, 1_000_000)
-
-    def call():
-        now[0], measured = run(now[0], *next(batches))
-        jax.block_until_ready(measured)
-
+    row = Row(name, "train", 1, batch, width=WIDTH.value, size=SIZE.value, devices=count)
+    work = works.train(row)
+    call, _ = work.prepare(work.lowered.compile())
     return in_turn({"step": call}, REPEATS.value, BUDGET.value)["step"].facts()
 
 

@@ -2,7 +2,7 @@
 
   fss models
   fss models --config oslsm/release
-  fss models --config oslsm/release --config.model.width=0.25
+  fss models --config oslsm/release --config.query_size=224
 
 With --config: layers, output shapes, parameters and GFLOP of an episode. Nothing is computed and no
 weights are made, so it takes seconds for a model of any size.

@@ -1,7 +1,7 @@
 """Trains a method.
 
   fss train --config oslsm/quickstart --workdir runs/mine
-  fss train --config oslsm/quickstart --workdir runs/mine --config.lr=0.001 --config.model.width=0.5
+  fss train --config oslsm/quickstart --workdir runs/mine --config.lr=0.001 --config.model.hidden=256
   fss train --config oslsm/release --workdir runs/fold0 --dry_run
   fss train --config relation/fs_coco_finetune --workdir runs/fs_coco --init workdir:runs/fss1000
 

@@ -37,6 +37,7 @@ def get_config() -> ConfigDict:
     c.steps = 1000  # updates x accumulate
     c.batch = 32  # episodes per step over all devices
     c.accumulate = 1  # steps averaged into one update
+    c.gradient_dtype = "float32"  # as devices exchange them; 'bfloat16' halves what travels
     c.remat = False  # the gradient computes the backbone's blocks again, to keep less in memory
     c.loss = "mean"  # see losses.segmentation_loss
     c.foreground_weight = 1.0

@@ -21,6 +21,7 @@ AT_LEAST_1 = (
 KNOWN = {
     "void": VOIDS,
     "dtype": ("float32", "bfloat16"),
+    "gradient_dtype": ("float32", "bfloat16"),
     "matmul_precision": precision.NAMES,
 }
 

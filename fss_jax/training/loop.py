@@ -104,6 +104,7 @@ def make_train_step(
     T steps run inside one call (`lax.scan`); gradients and metrics are averaged over the devices.
     """
     gather, loss_fn = make_loss(model, config)
+    travels = jnp.dtype(config.get("gradient_dtype", "float32"))  # older checkpoints' lack it
     dropout_key = jax.random.fold_in(jax.random.key(config.seed), 1)
 
     def step(state: TrainState, records, bank):
@@ -115,7 +116,9 @@ def make_train_step(
         (loss, (extra, counts)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
             state.params, state.extra, episode, key
         )
-        grads, loss = jax.lax.pmean((grads, loss), AXIS)
+        sent = jax.tree.map(lambda gradient: gradient.astype(travels), grads)
+        sent, loss = jax.lax.pmean((sent, loss), AXIS)
+        grads = jax.tree.map(lambda mean, own: mean.astype(own.dtype), sent, grads)
         with jax.named_scope(OPTIMIZER_SCOPE):
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)

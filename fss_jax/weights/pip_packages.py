@@ -141,14 +141,19 @@ def find(arch: str) -> Path:
     path = Path(str(installed.locate_file(package.file)))
     if not path.is_file():
         raise ValueError(f"pip:{arch}: {path} is not there: {package.command}")
+    check(package, path)
+    return path
+
+
+def check(package: Package, path: Path) -> None:
+    """Raises ValueError if a package's file does not hold the bytes that were published."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != package.sha256:
         raise ValueError(
-            f"pip:{arch}: {path} has been changed (SHA-256 {digest[:12]}, expected "
+            f"{package.name}: {path} has been changed (SHA-256 {digest[:12]}, expected "
             f"{package.sha256[:12]}): {package.command}"
         )
-    return path
 
 
 def load(arch: str) -> Imported:

@@ -1,10 +1,11 @@
 """What the benchmarks count and calculate; their runs are `make toy`'s and `make parity`'s."""
 
 import itertools
+import json
 
 import pytest
 
-from benchmarks import cases, interconnect, machine, operations, tables, timing
+from benchmarks import cases, interconnect, machine, operations, rows, tables, timing
 from fss_jax import methods
 from fss_jax.reports import model_summary
 
@@ -33,10 +34,10 @@ def test_ratios_of_medians_of_the_best_and_of_each_round():
 
 # performance.md: billions of MACs of the support and of one query.
 COUNTED = {
-    ("oslsm", 1): (15.474, 207.3),
-    ("oslsm_pad100", 1): (15.474, 180.9),
-    ("oslsm", 5): (5 * 15.474, 207.3),
-    ("relation", 5): (5 * 15.376, 15.376 + 12.373),
+    ("oslsm/release", 1): (15.474, 207.3),
+    ("oslsm/paper", 1): (15.474, 180.9),
+    ("oslsm/release", 5): (5 * 15.474, 207.3),
+    ("relation/release", 5): (5 * 15.376, 15.376 + 12.373),
 }
 
 
@@ -55,16 +56,28 @@ def test_an_episode_costs_what_performance_md_counts(name, shots):
 
 
 def test_a_case_can_be_made_small_and_an_unknown_one_is_named():
-    config = cases.get_config("relation", shots=1, width=0.25, size=64, dtype="bfloat16")
+    config = cases.get_config("relation/release", width=0.25, size=64, dtype="bfloat16")
     assert (config.support_size, config.query_size, config.canvas) == (64, 64, 64)
-    assert (config.model.width, config.dtype, config.model.batch_norm) == (
-        0.25,
-        "bfloat16",
-        "running",
+    assert (config.shots, config.model.width, config.dtype) == (5, 0.25, "bfloat16")
+    assert config.model.batch_norm == "running"
+    oslsm = cases.get_config("oslsm/release", shots=1, size=96)
+    assert (oslsm.support_size, oslsm.query_size) == (224, 96)  # its classifier is made for 224
+    assert cases.get_config("oslsm/release").query_size == 500
+    changed = cases.get_config("panet/vgg16", changes={"batch": 3, "model.align": 0.5})
+    assert (changed.batch, changed.model.align) == (3, 0.5)
+    with pytest.raises(ValueError, match="did you mean 'oslsm/"):
+        cases.get_config("oslsm/relaese")
+    with pytest.raises(ValueError, match="unknown setting 'bach': did you mean 'batch'"):
+        cases.get_config("oslsm/release", changes={"bach": 3})
+
+
+def test_a_row_says_what_it_is_and_comes_back_from_its_file():
+    row = rows.Row(
+        "oslsm/release", "train", 1, 8, "bfloat16", changes=(("model.blocks", ((1, 8),)),)
     )
-    assert cases.get_config("oslsm", shots=1, size=96).support_size == 224
-    with pytest.raises(ValueError, match="unknown case 'oslm'; expected one of oslsm, "):
-        cases.get_config("oslm", shots=1)
+    assert rows.from_facts(json.loads(json.dumps(row.facts())) | {"median_s": 1.0}) == row
+    assert row.rate == "bfloat16" and "model.blocks" in str(row)
+    assert rows.Row("a/b", "infer", precision="tensorfloat32").rate == "tensorfloat32"
 
 
 def test_an_all_reduce_moves_twice_the_gradient_less_each_device_s_share():
@@ -78,7 +91,7 @@ def test_an_all_reduce_moves_twice_the_gradient_less_each_device_s_share():
 
 
 def test_efficiency_falls_with_devices_and_rises_with_the_batch():
-    small, large = (interconnect.calculate("relation", batch) for batch in (1, 8))
+    small, large = (interconnect.calculate("relation/release", batch) for batch in (1, 8))
     assert [row["devices"] for row in small] == list(interconnect.COUNTS)
     assert small[0]["efficiency"] == 1
     assert all(a["efficiency"] > b["efficiency"] for a, b in itertools.pairwise(small))
