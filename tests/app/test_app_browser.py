@@ -197,7 +197,7 @@ def give(page, which, path, shown):
 
 
 def test_a_mask_with_several_ids_is_chosen_from(server, tmp_path):
-    """Nothing is guessed of it: the page's field says which value is the object."""
+    """The page says what it found and in which field the choice is made; nothing is guessed."""
     address, folder = server
     truth = centered(tmp_path / "example.png", 0)
     ids = truth.astype(np.uint8)
@@ -211,7 +211,7 @@ def test_a_mask_with_several_ids_is_chosen_from(server, tmp_path):
         page.goto(address)  # without the key: a person of their own
         give(page, "example-file", tmp_path / "example.png", "#example-file >> text=example.png")
         page.wait_for_timeout(2000)
-        give(page, "mask-file", tmp_path / "ids.png", "#mask-file >> text=ids.png")
+        give(page, "mask-file", tmp_path / "ids.png", "text=in 'Values of the object': 1,2")
         if os.environ.get("FSS_JAX_SCREENSHOT"):
             page.screenshot(path=os.environ["FSS_JAX_SCREENSHOT"].replace(".png", "_mask.png"))
         page.get_by_text("If the mask has several values or colors").click()

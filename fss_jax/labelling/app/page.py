@@ -24,7 +24,6 @@ from fss_jax.runtime import locks, messages
 
 SIDE = 800  # pixels that a picture is painted at
 THUMBNAIL = 480
-SHOWN = 60  # seconds of a message
 OBJECT, NOTHING = drawing.PREDICTION_COLOR, (100, 143, 255)  # what the brush adds, and takes away
 SERVED = "served"  # the only folder below --folder that the page serves files from
 QUOTA = 2 * 2**30  # bytes of SERVED, which is emptied when the page starts and ends
@@ -74,7 +73,7 @@ def build(people: People, served: Path) -> Any:
             try:
                 return function(of(people, request), *arguments)
             except (ValueError, OSError) as error:
-                raise gr.Error(" ".join(str(error).split()), duration=SHOWN) from error
+                raise gr.Error(" ".join(str(error).split()), duration=None) from error
 
         return call
 
@@ -91,7 +90,7 @@ def build(people: People, served: Path) -> Any:
             return canvas(rgb), None
         read_upload(Path(file))
         try:
-            choice = Choice.parse(*said)
+            choice = Choice.parse(*(text or "" for text in said))  # None before it is open
             reading = pictures.read_reading(
                 file, max_pixels=MAX_PIXELS, name=Path(file).name, choice=choice
             )
@@ -100,7 +99,7 @@ def build(people: People, served: Path) -> Any:
         if reading.label.shape != rgb.shape[:2]:
             raise ValueError("the mask has another size than its picture")
         if reading.note:
-            gr.Info(by_field(reading.note), duration=SHOWN)
+            gr.Info(by_field(reading.note), duration=None)
         return canvas(rgb, reading.label == 1), reading.label
 
     def add_example(bench, drawn, rgb, mask, sparse):
