@@ -132,7 +132,7 @@ studio-test: install
 	.ci/chromium
 	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[app-test]'
 	@if .ci/other_packages $(PYTHON) $(STUDIO) label_studio; then \
-		LABEL_STUDIO=$(abspath $(STUDIO))/bin/label-studio $(BIN)/python -m pytest -n 0 tests/studio; \
+		LABEL_STUDIO=$(abspath $(STUDIO))/bin/label-studio timeout 1200 $(BIN)/python -m pytest -n 0 tests/studio; \
 	else echo "skipped: Label Studio cannot be installed here"; fi
 
 # The documentation site, into site/: a broken link or an API name that is not there is an error.

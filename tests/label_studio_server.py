@@ -17,7 +17,7 @@ USER, PASSWORD = "ann@example.com", "correct horse battery"
 CONFIG = """<View><Image name="image" value="$image"/>
 <BrushLabels name="tag" toName="image"><Label value="thing" background="#ff3300"/></BrushLabels>
 </View>"""
-START = 400  # seconds: its database is made first
+START = 600  # seconds: its database is made first
 
 
 class LabelStudio:
