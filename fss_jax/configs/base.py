@@ -38,6 +38,8 @@ def get_config() -> ConfigDict:
     c.batch = 32  # episodes per step over all devices
     c.accumulate = 1  # steps averaged into one update
     c.gradient_dtype = "float32"  # as devices exchange them; 'bfloat16' halves what travels
+    c.moments = "float32"  # dtype of the optimizer's first moments: float32 or bfloat16
+    c.shard_optimizer = False  # each device keeps its part of the optimizer's state
     c.remat = False  # the gradient computes the backbone's blocks again, to keep less in memory
     c.loss = "mean"  # see losses.segmentation_loss
     c.foreground_weight = 1.0

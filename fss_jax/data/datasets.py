@@ -35,7 +35,8 @@ class Split:
       item_area: int32 [M], pixels of the class in the image.
       item_lattice_hits: int32 [M], points of OSLSM's stride-32 lattice on it (protocols.md A.2).
       source: the TFDS data source, which gives undecoded bytes.
-      super_categories: name by class id, where the dataset has them (FSS-1000's twelve).
+      super_categories: names by class id, the first one first, where the dataset has them (FSS-1000's
+        twelve, of which a class may have several).
     """
 
     name: str
@@ -48,7 +49,7 @@ class Split:
     item_area: np.ndarray
     item_lattice_hits: np.ndarray
     source: Sequence
-    super_categories: dict[int, str] = dataclasses.field(default_factory=dict)
+    super_categories: dict[int, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def take(self, keep: np.ndarray) -> "Split":
         """The same images with only the items `keep` (indices, in the order wanted)."""
@@ -146,6 +147,12 @@ def dataset_folder(dataset: str, data_dir: Path) -> Path:
     return prepared[-1].parent
 
 
+def has_split(dataset: str, split: str, data_dir: str | Path) -> bool:
+    """Whether a prepared dataset has a split; FileNotFoundError as `open_split`."""
+    builder = tfds.builder_from_directory(dataset_folder(dataset, files.local(data_dir)))
+    return split in builder.info.splits
+
+
 def open_split(dataset: str, split: str, data_dir: str | Path) -> Split:
     """Opens a prepared dataset's split.
 
@@ -170,8 +177,9 @@ def open_split(dataset: str, split: str, data_dir: str | Path) -> Split:
         example = source[i]
         rows.append((example["image_id"].decode(), i, example["objects"]))
         if super_feature:  # FSS-1000: one class an image
-            name = super_feature.names[int(example["super_category"])]
-            super_categories |= {int(c): name for c in example["objects"]["class_id"]}
+            number = [example["super_category"], *example.get("further_super_categories", ())]
+            names = tuple(super_feature.names[int(n)] for n in number)
+            super_categories |= {int(c): names for c in example["objects"]["class_id"]}
     rows.sort(key=lambda row: row[0])
     items, columns = [], []
     for n, (image_id, _, found) in enumerate(rows):

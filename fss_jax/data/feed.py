@@ -109,8 +109,13 @@ def loader_feed(
         iterator.close()
 
 
-def choose_bank(kind: str, split: Split, canvas: int, device: jax.Device) -> bool:
+def choose_bank(
+    kind: str, split: Split, canvas: int, device: jax.Device, memory: int | float | None = None
+) -> bool:
     """Whether the split's bank goes to the device ('auto': if it takes at most half its memory).
+
+    Args:
+      memory: bytes to plan for instead of what the device has.
 
     Raises:
       ValueError: an unknown kind.
@@ -119,7 +124,7 @@ def choose_bank(kind: str, split: Split, canvas: int, device: jax.Device) -> boo
         raise ValueError(f"unknown config.bank {kind!r}; expected auto, device or loader")
     if kind != "auto":
         return kind == "device"
-    room = bank_room(device)
+    room = BANK_SHARE * memory if memory else bank_room(device)
     needed = canvas_bytes(len(split.image_ids), canvas)
     if needed > room:
         logging.getLogger(__name__).warning(

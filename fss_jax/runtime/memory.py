@@ -18,7 +18,8 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
 _COMPUTES = frozenset(
     "conv_general_dilated dot_general reduce_sum reduce_max reduce_min argmax argmin sort cumsum "
     "scan while cond gather scatter scatter-add dynamic_update_slice reduce_window "
-    "select_and_scatter_add concatenate psum all_gather fft cholesky triangular_solve".split()
+    "select_and_scatter_add concatenate psum all_gather reduce_scatter fft cholesky "
+    "triangular_solve".split()
 )
 _TRANSPARENT = ("jaxpr", "call_jaxpr", "fun_jaxpr")  # one call of an inner function, as if inlined
 
@@ -32,14 +33,21 @@ class _Event:
     scratch: int
 
 
-def peak_bytes(fn: Callable, *args: Any, axis_env: list[tuple[str, int]] | None = None) -> int:
+def peak_bytes(
+    fn: Callable,
+    *args: Any,
+    axis_env: list[tuple[str, int]] | None = None,
+    donated: bool = False,
+) -> int:
     """Bytes that one call of `fn` needs at its worst moment, arguments and results included.
 
     Args:
       args: arrays or jax.ShapeDtypeStructs, in pytrees.
       axis_env: named axes that `fn` uses and their sizes, as for jax.make_jaxpr.
+      donated: whether the first argument is given up, so that its room is free after its last use.
     """
-    return _peak(jax.make_jaxpr(fn, axis_env=axis_env)(*args).jaxpr)
+    given_up = len(jax.tree.leaves(args[0])) if donated else 0
+    return _peak(jax.make_jaxpr(fn, axis_env=axis_env)(*args).jaxpr, given_up)
 
 
 def device_bytes(device: jax.Device) -> int:
@@ -81,7 +89,8 @@ def is_exhausted(error: Exception) -> bool:
     return "RESOURCE_EXHAUSTED" in str(error)
 
 
-def _peak(jaxpr: Jaxpr) -> int:
+def _peak(jaxpr: Jaxpr, given_up: int = 0) -> int:
+    """`given_up`: how many of the first inputs may be freed."""
     trace = _Trace()
     inputs = [(trace.new(var), _bytes(var)) for var in (*jaxpr.constvars, *jaxpr.invars)]
     trace.follow(jaxpr)
@@ -95,7 +104,8 @@ def _peak(jaxpr: Jaxpr) -> int:
     ends: dict[int, list[int]] = {}
     for value, index in last.items():
         ends.setdefault(index, []).append(value)
-    size = {}
+    first = len(jaxpr.constvars)
+    size = dict(inputs[first : first + given_up])
     for index, event in enumerate(trace.events):
         for value, number in event.writes:
             size[value] = number

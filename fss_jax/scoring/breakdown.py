@@ -28,18 +28,23 @@ def by_super_category(
     class_id: np.ndarray,
     image: np.ndarray,
     metric: str,
-    super_categories: Mapping[int, str],
+    super_categories: Mapping[int, tuple[str, ...]],
 ) -> dict[str, dict]:
     """Mean IoU over the classes of each super-category (FSS-1000, Figures 6 and 8).
 
+    A class counts in each super-category that it has.
+
     Args:
       counts, class_id, image, metric: as for `metrics.score`.
-      super_categories: name by class id; classes that it lacks are left out.
+      super_categories: names by class id; classes that it lacks are left out.
     """
-    name_of = np.asarray([super_categories.get(int(c), "") for c in class_id])
+    members: dict[str, list[int]] = {}
+    for c in np.unique(class_id).tolist():
+        for name in super_categories.get(c, ()):
+            members.setdefault(name, []).append(c)
     table = {}
-    for name in sorted(set(name_of) - {""}):
-        rows = name_of == name
+    for name in sorted(members):
+        rows = np.isin(class_id, members[name])
         scores = metrics.score(counts[rows], class_id[rows], image[rows], metric)
         table[name] = {
             "miou": scores.miou,

@@ -101,8 +101,10 @@ def class_loss(model: nn.Module, config: ConfigDict) -> tuple[Callable, Callable
 class ClassValidation:
     """The validation images of the training classes, scored now and then at the network's size."""
 
-    def __init__(self, model: nn.Module, config: ConfigDict, devices: list[jax.Device]):
-        del devices  # one is enough
+    def __init__(
+        self, model: nn.Module, config: ConfigDict, devices: list[jax.Device], drawn: Any = None
+    ):
+        del devices, drawn  # one is enough, and every image is scored
         train = datasets.open_split(config.dataset, config.train_split, config.data_dir)
         if config.drop_rare_classes:
             train = train.without_rare(config.shots + config.queries)

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -22,6 +23,7 @@ KNOWN = {
     "void": VOIDS,
     "dtype": ("float32", "bfloat16"),
     "gradient_dtype": ("float32", "bfloat16"),
+    "moments": ("float32", "bfloat16"),
     "matmul_precision": precision.NAMES,
 }
 
@@ -59,11 +61,29 @@ def usable(split: Split, config: ConfigDict, queries: int) -> Split:
     return split.without_rare(config.shots + queries) if config.drop_rare_classes else split
 
 
-def check_lists(config: ConfigDict) -> dict[str, Records]:
+class Drawn(NamedTuple):
+    """A list of episodes and the split, as its protocol filters it, that they are of."""
+
+    split: Split
+    records: Records
+
+
+def draw(config: ConfigDict, protocol: protocols.Protocol, split: str) -> Drawn:
+    """A protocol's list over a split of the config's dataset.
+
+    Raises:
+      TooFewImages, ValueError: it has no such split, or not enough images.
+    """
+    data = datasets.open_split(config.dataset, split, config.data_dir)
+    data = usable(protocol.filter(data), config, protocol.queries)
+    return Drawn(data, protocol.records(data, config.shots))
+
+
+def check_lists(config: ConfigDict) -> dict[str, Drawn]:
     """Draws every list that a training will be scored by, before it starts.
 
     Returns:
-      The records of 'validation' and 'test', the latter only where the test split was prepared.
+      The lists of 'validation' and 'test', the latter only where the test split was prepared.
 
     Raises:
       TooFewImages, ValueError: a list that cannot be drawn.
@@ -73,16 +93,10 @@ def check_lists(config: ConfigDict) -> dict[str, Records]:
         ("validation", config.val_protocol, config.val_split),
         ("test", config.protocol, config.test_split),
     ):
-        protocol = protocols.get(name)
+        if what == "test" and not datasets.has_split(config.dataset, split, config.data_dir):
+            continue  # a dataset to train on alone, such as fsPASCAL
         try:
-            data = datasets.open_split(config.dataset, split, config.data_dir)
-        except ValueError:
-            if what == "test":  # a dataset to train on alone, such as fsPASCAL
-                continue
-            raise
-        data = usable(protocol.filter(data), config, protocol.queries)
-        try:
-            lists[what] = protocol.records(data, config.shots)
+            lists[what] = draw(config, protocols.get(name), split)
         except ValueError as error:  # TooFewImages among them
             if what == "test" and not getattr(error, "counts", None):
                 # It may never be scored by this protocol: say so, and train.

@@ -1,17 +1,20 @@
 """`fss train --dry_run`: what a training would do, found out without weights or a step."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from fss_jax.data import feed
+from fss_jax.data.datasets import Split
 from fss_jax.data.records import records_sha256
+from fss_jax.reports.provenance import provenance, provenance_line
 from fss_jax.runtime import checkpoints, memory
 from fss_jax.runtime.checkpoints import TrainState
 from fss_jax.runtime.devices import local_devices, that_share
-from fss_jax.training import checks, loop
+from fss_jax.training import checks, loop, sharded
 from fss_jax.training.loop import Learner
 from fss_jax.training.optimizers import make_optimizer
 from fss_jax.training.step_memory import step_bytes
@@ -50,41 +53,120 @@ def dry_run(
         if what not in lists:
             lines.append(f"{what}: {config.test_split} of {config.dataset} is not prepared")
             continue
-        records = lists[what]
+        records = lists[what].records
         lines.append(f"{what}: {name}, {len(records)} records {records_sha256(records)[:12]}")
 
     batch = config.batch // (len(devices) * jax.process_count())
-    plan = feed.Plan(config.steps_per_dispatch, batch, devices)
     lines.append(
         f"devices: {len(devices)} x {devices[0].device_kind}, {batch} of {config.batch} episodes each"
         + (f"; {len(found) - len(devices)} idle" if len(found) > len(devices) else "")
     )
-    model, optimizer = learner.build(config), make_optimizer(config)
-    variables = dict(jax.eval_shape(lambda: learner.init(model, config)))
-    params = variables.pop("params")
-    opt_state = jax.eval_shape(optimizer.init, params)
-    step = jax.ShapeDtypeStruct((), jnp.int32)
-    state = TrainState(step, params, variables, opt_state)
-    resident = feed.choose_bank(config.bank, split, config.canvas, devices[0])
-    steps = loop.make_train_step(model, optimizer, config, learner.loss)
-    needed = step_bytes(steps, state, split, config, plan, resident)
-    numbers = sum(leaf.size for leaf in jax.tree.leaves(params))
-    wanted = needed(batch)
     sharing = len(devices) if devices[0].platform == "cpu" else 1  # one memory for all
     room = device_gib * GIB if device_gib else memory.device_bytes(devices[0]) / sharing
-    lines.append(
-        f"memory: {numbers:,} parameters; a step needs about {wanted / GIB:.3g} GiB of "
-        f"{room / GIB:.3g} on each device, its bank "
-        + ("resident" if resident else "decoded while training (config.bank=loader)")
-    )
-    if wanted > room:
-        lines.append(
-            "does not fit: lower config.batch with config.accumulate for the same update, or set "
-            "config.remat=True; a bank that is too large: config.bank=loader"
-        )
+    resident = feed.choose_bank(config.bank, split, config.canvas, devices[0], room)
+    lines += _memory(config, learner, split, devices, resident, room)
     done = checkpoints.finished_steps(Path(workdir))
     lines.append(
         f"workdir: {workdir}, "
         + (f"resumes at step {max(done)} of {config.steps}" if done else f"{config.steps} steps")
     )
-    return "\n".join(lines)
+    return "\n".join([*lines, f"({provenance_line(provenance())})"])
+
+
+def _memory(
+    config: ConfigDict,
+    learner: Learner,
+    split: Split,
+    devices: list[jax.Device],
+    resident: bool,
+    room: int | float,
+) -> list[str]:
+    """What a step needs of a device's memory, and where that is too much, what would fit."""
+    state = _state(config, learner)
+    total = len(devices) * jax.process_count()
+    each = sharded.shapes(state.opt_state, total if config.shard_optimizer else 1)
+    parts = {"parameters": state.params, "gradient": state.params, "optimizer": each}
+    said = ", ".join(f"{name} {_gib(_bytes(tree))}" for name, tree in parts.items())
+    wanted = _needed(config, learner, split, devices, resident)
+    numbers = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    lines = [
+        f"memory: {numbers:,} parameters; a step needs about {_gib(wanted)} GiB of {_gib(room)} on each "
+        f"device ({said} GiB), its bank "
+        + ("resident" if resident else "decoded while training (config.bank=loader)")
+    ]
+    if wanted <= room:
+        return lines
+    lines.append("does not fit; on each device needs, each line on top of those above:")
+    for changes, told in ways(config, devices, resident):
+        tried = config.copy_and_resolve_references()
+        tried.update(changes)
+        stays = resident and tried.bank != "loader"
+        try:
+            needed = _needed(tried, learner, split, devices, stays)
+        except ValueError:  # a backbone that cannot compute its blocks again
+            continue
+        if needed >= wanted:
+            continue
+        config, resident, wanted = tried, stays, needed
+        lines.append(f"  {told}: {_gib(wanted)} GiB" + (", which fits" if wanted <= room else ""))
+        if wanted <= room:
+            return lines
+    return [*lines, "  nothing of this fits: take smaller images (config.query_size) or devices"]
+
+
+def ways(
+    config: ConfigDict, devices: list[jax.Device], resident: bool
+) -> list[tuple[dict[str, Any], str]]:
+    """Settings with which the same training may need less memory, each with what it is in words.
+
+    First what changes no number, then what rounds otherwise.
+    """
+    found: list[tuple[dict[str, Any], str]] = []
+    if resident:
+        found.append(({"bank": "loader"}, "config.bank=loader"))
+    total = len(devices) * jax.process_count()
+    more = config.batch // total
+    if more > 1:
+        changes = {
+            "batch": total,
+            "accumulate": config.accumulate * more,
+            "steps": config.steps * more,
+        }
+        told = " ".join(f"config.{name}={value}" for name, value in changes.items())
+        found.append((changes, f"{told} (the same update)"))
+    if not config.remat:
+        found.append(({"remat": True}, "config.remat=True (the same, computed twice)"))
+    if total > 1 and not config.shard_optimizer:
+        told = "config.shard_optimizer=True (the same, kept in parts)"
+        found.append(({"shard_optimizer": True}, told))
+    for name, what in (("dtype", "activations"), ("moments", "the optimizer's first moments")):
+        if config[name] != "bfloat16":
+            found.append(({name: "bfloat16"}, f"config.{name}=bfloat16 ({what} rounded)"))
+    return found
+
+
+def _state(config: ConfigDict, learner: Learner) -> TrainState:
+    """Shapes of a training's state."""
+    variables = dict(jax.eval_shape(lambda: learner.init(learner.build(config), config)))
+    params = variables.pop("params")
+    opt_state = jax.eval_shape(make_optimizer(config).init, params)
+    return TrainState(jax.ShapeDtypeStruct((), jnp.int32), params, variables, opt_state)
+
+
+def _needed(
+    config: ConfigDict, learner: Learner, split: Split, devices: list[jax.Device], resident: bool
+) -> int:
+    """Bytes that a step needs on each device."""
+    batch = config.batch // (len(devices) * jax.process_count())
+    plan = feed.Plan(config.steps_per_dispatch, batch, devices)
+    model, optimizer = learner.build(config), make_optimizer(config)
+    steps = loop.make_train_step(model, optimizer, config, learner.loss)
+    return step_bytes(steps, _state(config, learner), split, config, plan, resident)(batch)
+
+
+def _bytes(tree) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _gib(number: int | float) -> str:
+    return f"{number / GIB:.3g}"

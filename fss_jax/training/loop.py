@@ -36,7 +36,7 @@ from fss_jax.runtime.devices import (
     that_share,
 )
 from fss_jax.scoring import evaluation, metrics, protocols
-from fss_jax.training import checks
+from fss_jax.training import checks, sharded
 from fss_jax.training.journal import Journal
 from fss_jax.training.losses import segmentation_loss
 from fss_jax.training.optimizers import make_optimizer
@@ -106,6 +106,8 @@ def make_train_step(
     gather, loss_fn = make_loss(model, config)
     travels = jnp.dtype(config.get("gradient_dtype", "float32"))  # older checkpoints' lack it
     dropout_key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    in_parts = config.get("shard_optimizer", False)
+    update = sharded.update if in_parts else sharded.whole_update
 
     def step(state: TrainState, records, bank):
         key = jax.random.fold_in(
@@ -116,15 +118,13 @@ def make_train_step(
         (loss, (extra, counts)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
             state.params, state.extra, episode, key
         )
-        sent = jax.tree.map(lambda gradient: gradient.astype(travels), grads)
-        sent, loss = jax.lax.pmean((sent, loss), AXIS)
-        grads = jax.tree.map(lambda mean, own: mean.astype(own.dtype), sent, grads)
         with jax.named_scope(OPTIMIZER_SCOPE):
-            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-            params = optax.apply_updates(state.params, updates)
+            params, opt_state, norm = update(
+                optimizer, grads, state.opt_state, state.params, travels
+            )
         measured = {
-            "loss": loss,
-            "grad_norm": optax.tree.norm(grads),
+            "loss": jax.lax.pmean(loss, AXIS),
+            "grad_norm": norm,
             "param_norm": optax.tree.norm(params),
             "counts": jax.lax.psum(counts, AXIS),
         }
@@ -145,13 +145,22 @@ def make_train_step(
 
 
 class Validation:
-    """A fixed list of episodes of training or validation classes, scored now and then."""
+    """A fixed list of episodes of training or validation classes, scored now and then.
 
-    def __init__(self, model: nn.Module, config: ConfigDict, devices: list[jax.Device]):
+    Args:
+      drawn: the whole list; by default it is drawn here.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        config: ConfigDict,
+        devices: list[jax.Device],
+        drawn: checks.Drawn | None = None,
+    ):
         self.protocol = protocols.get(config.val_protocol)
-        split = datasets.open_split(config.dataset, config.val_split, config.data_dir)
-        self.split = checks.usable(self.protocol.filter(split), config, self.protocol.queries)
-        self.records = self.protocol.records(self.split, config.shots)[: config.val_episodes]
+        drawn = drawn or checks.draw(config, self.protocol, config.val_split)
+        self.split, self.records = drawn.split, drawn.records[: config.val_episodes]
         view = self.protocol.view(config)
         self.evaluator = evaluation.Evaluator(
             model, view, devices, batch=config.eval_batch, with_trivial=False
@@ -249,7 +258,7 @@ def _train(config: ConfigDict, workdir: Path, device_count: int, learner: Learne
     devices = that_share(config.batch, local_devices(device_count))
     precision.use(config)
     split, sampler = training_episodes(config, learner)
-    checks.check_lists(config)
+    lists = checks.check_lists(config)
     first_records = records_sha256(sampler.records(0, 1000))
     optimizer = make_optimizer(config)
 
@@ -268,7 +277,7 @@ def _train(config: ConfigDict, workdir: Path, device_count: int, learner: Learne
     params = variables.pop("params")
     state = TrainState(jnp.int32(0), params, variables, optimizer.init(params))
     model = learner.build(config)
-    validation = learner.validation(model, config, devices)
+    validation = learner.validation(model, config, devices, lists["validation"])
     meta = {
         "config": json.loads(config.to_json()),
         "dataset": split.name,
@@ -290,7 +299,8 @@ def _train(config: ConfigDict, workdir: Path, device_count: int, learner: Learne
             state, miou = store.restore(state)
             log.info("resuming %s at step %d", workdir, int(state.step))
         start = int(state.step)
-        state = replicate(state, devices)
+        kept = jax.eval_shape(lambda: state.opt_state)
+        state = sharded.place(state, devices, config.shard_optimizer)
 
         if resident:
             bank = replicate(banks.load_bank(split, config.canvas), devices)
@@ -337,7 +347,8 @@ def _train(config: ConfigDict, workdir: Path, device_count: int, learner: Learne
                         if is_lead():
                             validation.picture(state, workdir / "pictures" / f"step_{step:07d}.png")
                     meta["unlogged"] = list(journal.unlogged)
-                    store.save(first(state), meta, miou if scored else -1.0)
+                    whole = sharded.fetch(state, kept, config.shard_optimizer)
+                    store.save(whole, meta, miou if scored else -1.0)
                     journal.restart_clock()
         finally:
             journal.close()

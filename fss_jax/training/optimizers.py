@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from fss_jax.runtime.devices import AXIS
+
 Params = Any
 SCHEDULES = ("constant", "cosine", "halving", "tenths")
 
@@ -60,8 +62,16 @@ def _scale_leaves(rules: Sequence[tuple[str, float]]) -> optax.GradientTransform
     return optax.stateless(update)
 
 
-def _clip(limit: float, groups: Sequence[str]) -> optax.GradientTransformation:
-    """Clips by global norm, each group of leaves (a name pattern) apart, the rest together."""
+def _clip(limit: float, groups: Sequence[str], axis: str | None) -> optax.GradientTransformation:
+    """Clips by global norm, each group of leaves (a name pattern) apart, the rest together.
+
+    Args:
+      axis: of the devices that the gradient is cut over, if it is (see `sharded`).
+    """
+
+    def norm(members: list[jax.Array]) -> jax.Array:
+        squares = optax.tree.norm(members, squared=True)
+        return jnp.sqrt(jax.lax.psum(squares, axis) if axis else squares)
 
     def group_of(name: str) -> int:
         matches = (i for i, pattern in enumerate(groups) if re.fullmatch(pattern, name))
@@ -75,7 +85,7 @@ def _clip(limit: float, groups: Sequence[str]) -> optax.GradientTransformation:
         scale = {}
         for g in set(group):
             members = [leaf for leaf, k in zip(leaves, group, strict=True) if k == g]
-            scale[g] = jnp.minimum(1.0, limit / (optax.tree.norm(members) + 1e-12))
+            scale[g] = jnp.minimum(1.0, limit / (norm(members) + 1e-12))
         return treedef.unflatten([leaf * scale[k] for leaf, k in zip(leaves, group, strict=True)])
 
     return optax.stateless(update)
@@ -87,21 +97,25 @@ def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
     For SGD the decay is added to the gradient before momentum, as Caffe does (protocols.md A.9). A
     multiplier after the momentum equals Caffe's inside it, since it is constant.
 
+    The first moments (SGD's momentum) are kept as `config.moments`, Adam's second always as float32,
+    whose small steps bfloat16 would lose.
+
     Raises:
       ValueError: an unknown optimizer or schedule.
     """
-    chain = []
+    chain, moments = [], jnp.dtype(config.get("moments", "float32"))  # older configs lack it
     if config.clip:
-        chain.append(_clip(config.clip, tuple(config.clip_groups)))
+        axis = AXIS if config.get("shard_optimizer", False) else None
+        chain.append(_clip(config.clip, tuple(config.clip_groups), axis))
     decay = optax.add_decayed_weights(
         config.weight_decay,
         mask=lambda params: jax.tree.map(lambda name: name.endswith("kernel"), leaf_names(params)),
     )
     if config.optimizer == "sgd":
         chain += [decay] if config.weight_decay else []
-        chain.append(optax.trace(config.momentum))
+        chain.append(optax.trace(config.momentum, accumulator_dtype=moments))
     elif config.optimizer == "adam":
-        chain.append(optax.scale_by_adam())
+        chain.append(optax.scale_by_adam(mu_dtype=moments))
         chain += [decay] if config.weight_decay else []
     else:
         raise ValueError(f"unknown config.optimizer {config.optimizer!r}; expected sgd or adam")

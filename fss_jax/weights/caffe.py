@@ -1,4 +1,4 @@
-"""Caffe's VGG-16 (ILSVRC), FCN-32s, and OSLSM's released snapshots: names and importer."""
+"""Caffe's VGG-16 (ILSVRC), AlexNet, FCN-32s, and OSLSM's released snapshots: names and importer."""
 
 from pathlib import Path
 
@@ -12,17 +12,20 @@ TAKES = "arch"
 
 # fss_jax has Caffe's own layer names, so a table is only needed for OSLSM's two branches, whose
 # names end in f (first image: the conditioning branch) and s (second image: segmentation).
-ARCHITECTURES = ("vgg16", "fcn32s", "oslsm")
+ARCHITECTURES = ("vgg16", "alexnet", "fcn32s", "oslsm")
 RELEASED = {"oslsm": "oslsm"}  # the methods whose weights were released whole
 _BRANCHES = {"f": "conditioning", "s": "segmentation"}
 _HASHES = ("rw1s", "rb1s")  # fixed inner products on fc8f, which give w and b
 _UPSAMPLING = ("upscore", "uppred_offset")  # fixed transposed convolutions
-_WINDOWS = {"fc6": 7}
+_FC6 = {"alexnet": 6}  # cells along the map that fc6 takes; of VGG-16 seven
+_LANDMARKS = {"oslsm": (), "alexnet": ("conv1", "conv5")}
 
 
 def layers(arch: str) -> list[str]:
     """Names of the layers with weights in an architecture's file."""
     convs = [f"conv{b}_{n}" for b, count in enumerate(VGG16_CONVS, 1) for n in range(1, count + 1)]
+    if arch == "alexnet":
+        return [*(f"conv{n}" for n in range(1, 6)), "fc6", "fc7", "fc8"]
     if arch == "vgg16":
         return [*convs, "fc6", "fc7", "fc8"]
     if arch == "fcn32s":
@@ -31,7 +34,7 @@ def layers(arch: str) -> list[str]:
     return [*both, "fc8f", *_HASHES, "uppred_offset"]
 
 
-def _kernel(name: str, weight: np.ndarray) -> np.ndarray:
+def _kernel(name: str, weight: np.ndarray, arch: str) -> np.ndarray:
     """A weight blob as a linen kernel; V1 files write an inner product as (1, 1, out, in)."""
     if weight.ndim == 4 and weight.shape[:2] == (1, 1):
         weight = weight[0, 0]
@@ -39,7 +42,7 @@ def _kernel(name: str, weight: np.ndarray) -> np.ndarray:
         raise ValueError(f"layer {name}: its weights have shape {weight.shape}")
     if weight.ndim == 4:
         return conv_kernel(weight)
-    return dense_kernel(weight, _WINDOWS.get(name, 1))
+    return dense_kernel(weight, _FC6.get(arch, 7) if name == "fc6" else 1)
 
 
 def _hash(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -74,8 +77,8 @@ def load(path: Path, arch: str) -> Imported:
 
     Args:
       path: the file.
-      arch: 'vgg16' or 'fcn32s' for a backbone, 'oslsm' for a whole released snapshot: both branches
-        and its hash, as the tables kappa and zeta.
+      arch: 'vgg16', 'alexnet' or 'fcn32s' for a backbone, 'oslsm' for a whole released snapshot: both
+        branches and its hash, as the tables kappa and zeta.
 
     Raises:
       FileNotFoundError; ValueError: an unknown architecture, a file that is no such thing.
@@ -98,11 +101,11 @@ def load(path: Path, arch: str) -> Imported:
                 layer, branch = name, ""
                 if arch == "oslsm" and name[-1:] in _BRANCHES:
                     layer, branch = name[:-1], _BRANCHES[name[-1]] + "/"
-                leaves[f"params/{branch}{layer}/kernel"] = _kernel(layer, weight)
+                leaves[f"params/{branch}{layer}/kernel"] = _kernel(layer, weight, arch)
                 if biases:
                     leaves[f"params/{branch}{layer}/bias"] = biases[0].reshape(-1)
         except ValueError as error:
             collection = "hash/hashing" if name in _HASHES else "params"
             faults[f"{collection}/{name}"] = str(error)
-    landmarks = () if arch == "oslsm" else ("conv1_1", "conv5_3")
+    landmarks = _LANDMARKS.get(arch, ("conv1_1", "conv5_3"))
     return Imported(leaves, "caffe", landmarks, faults)

@@ -64,14 +64,16 @@ def guess(kind: str, names: list[str]) -> str | None:
     return best if likeness[best] >= 0.5 else None
 
 
-def expected(arch: str) -> dict:
-    """Shapes of the variables of an architecture at full size."""
+def expected(arch: str, kind: str = "") -> dict:
+    """Shapes of the variables of an architecture at full size, as `kind`'s files hold it."""
     image = jax.ShapeDtypeStruct((1, 1, 224, 224, 3), np.float32)
     mask = jax.ShapeDtypeStruct((1, 1, 224, 224), np.float32)
     if arch in WHOLE:
         return jax.eval_shape(
             methods.build(WHOLE[arch]).init, jax.random.key(0), image, mask, image
         )
+    if f"{kind}_{arch}" in backbones.table():  # AlexNet, which Caffe builds its own way
+        arch = f"{kind}_{arch}"
     network = VGG(outputs=0) if arch == "fcn32s" else backbones.get(arch).network()
     return jax.eval_shape(network.init, jax.random.key(0), image)
 
@@ -99,7 +101,7 @@ def report(path: Path, arch: str | None) -> list[str]:
     if arch is None:
         return [*lines, "like no architecture that is known; name one with --as"]
     imported = weights.read(spec)
-    pairs, problems = compare(imported, expected(arch))
+    pairs, problems = compare(imported, expected(arch, spec.partition(":")[0]))
     mean = imaging.PREPROCESSING[imported.preprocessing]
     lines.append(f"read as {spec}")
     lines.append(f"expects images preprocessed as {imported.preprocessing!r}: {mean}")

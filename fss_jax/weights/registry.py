@@ -42,6 +42,10 @@ OFFICIAL = {
         "http://www.robots.ox.ac.uk/~vgg/software/very_deep/caffe/VGG_ILSVRC_16_layers.caffemodel",
         "sha1:9363e1f6d65f7dba68c4f27a1e62105cdf6c4e24",
     ),
+    "caffe:alexnet": Official(
+        "http://dl.caffe.berkeleyvision.org/bvlc_alexnet.caffemodel",
+        "sha1:9116a64c0fbe4459d18f4bb6b56d647b63920377",
+    ),
     "caffe:fcn32s": Official(
         "http://dl.caffe.berkeleyvision.org/fcn32s-heavy-pascal.caffemodel",
         "sha1:05eb922d7829c39448f57e5ab9d8cd75d6c0be6d",

@@ -41,6 +41,7 @@ def parameters(net, size=224):
         (VGG(hidden=0, norm="batch"), 14_723_136),
         (AlexNet(), 61_100_840),
         (AlexNet(outputs=0, pad=100, fc6_size=6), 57_003_840),
+        (AlexNet(caffe=True), 60_965_224),
     ],
 )
 def test_published_parameter_counts(net, number):
@@ -81,19 +82,45 @@ def test_vgg_equals_the_reference(size, fields):
         assert out.shape[1:3] == tuple(-(-s // stride) for s in size)
 
 
-def test_alexnet_equals_the_reference():
+def two_towers(y, params, *others):
+    """A convolution of two groups: the halves of the channels never meet."""
+    halves = []
+    for x, kernel, bias in zip(
+        np.split(y, 2, -1), *(np.split(params[n], 2, -1) for n in ("kernel", "bias")), strict=True
+    ):
+        halves.append(reference_layers.conv(x, {"kernel": kernel, "bias": bias}, *others))
+    return np.concatenate(halves, -1)
+
+
+def local_response(y, size=5, alpha=1e-4, beta=0.75):
+    """Caffe's LRN, a channel at a time."""
+    around = [y[..., max(0, c - size // 2) : c + size // 2 + 1] for c in range(y.shape[-1])]
+    sums = np.stack([np.square(part).sum(-1) for part in around], -1)
+    return y / (1 + alpha / size * sums) ** beta
+
+
+@pytest.mark.parametrize("caffe", [False, True])
+def test_alexnet_equals_the_reference(caffe):
     """conv with its own padding, ReLU, pooling 3x3 by 2 that rounds up."""
-    net = AlexNet(**SMALL)
-    x = images(2, 129, 160, 3)
+    net = AlexNet(**SMALL, caffe=caffe)
+    x = 30 * images(2, 129, 160, 3)  # large enough that responses are normalized
     variables = variables_of(net, x)
     out, _ = reference_layers.compiled(net.apply)(variables, x)
     params = reference_layers.float64(variables["params"])
 
     y = np.float64(x)
     for name, stride, padding in zip(
-        ("conv1", "conv2", "conv3", "conv4", "conv5"), (4, 1, 1, 1, 1), (2, 2, 1, 1, 1), strict=True
+        ("conv1", "conv2", "conv3", "conv4", "conv5"),
+        (4, 1, 1, 1, 1),
+        (0 if caffe else 2, 2, 1, 1, 1),
+        strict=True,
     ):
-        y = reference_layers.relu(reference_layers.conv(y, params[name], stride, 1, padding))
+        conv = (
+            two_towers if caffe and name in ("conv2", "conv4", "conv5") else reference_layers.conv
+        )
+        y = reference_layers.relu(conv(y, params[name], stride, 1, padding))
+        if caffe and name in ("conv1", "conv2"):
+            y = local_response(y)
         if name in ("conv1", "conv2", "conv5"):
             over = [(s - 3) % 2 for s in y.shape[1:3]]  # the part of a window that hangs over
             y = np.pad(y, ((0, 0), (0, over[0]), (0, over[1]), (0, 0)), constant_values=-np.inf)

@@ -87,6 +87,9 @@ def test_the_estimate_is_exact_where_every_value_can_be_followed():
     matrix = 4 * n * n
     # a, a @ a and the result: the first product is read once more.
     assert memory.peak_bytes(lambda a: (a @ a) @ a, a) == 3 * matrix
+    # Given up, `a` makes room for the last product.
+    assert memory.peak_bytes(lambda a: (b := a @ a) @ b @ b, a) == 4 * matrix
+    assert memory.peak_bytes(lambda a: (b := a @ a) @ b @ b, a, donated=True) == 3 * matrix
     # An elementwise chain is part of its reader.
     assert memory.peak_bytes(lambda a: (jnp.exp(a) + 1).sum(), a) == matrix + 4
     # A product cannot take it in.

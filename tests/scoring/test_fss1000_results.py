@@ -18,21 +18,28 @@ SUPERS = {"red": "warm", "green": "cold", "blue": "cold", "yellow": "warm", "mag
 
 
 class ToySupers(toy.ToySquares):
-    """One class an image, as in FSS-1000, with a super-category (cyan shares blue's and green's)."""
+    """One class an image, as in FSS-1000, with its super-categories: cyan, which is cold, has both."""
 
     VERSION = tfds.core.Version("1.0.0")
     pkg_dir_path = epath.Path(__file__).parent
 
     def _info(self):
         features = dict(super()._info().features.items())
-        features["super_category"] = tfds.features.ClassLabel(names=["cold", "warm"])
+        kinds = tfds.features.ClassLabel(names=["cold", "warm"])
+        features["super_category"] = kinds
+        features["further_super_categories"] = tfds.features.Sequence(kinds)
         return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
 
     def _examples(self, split):
         for key, example in super()._examples(split):
             own = toy.NAMES.index(key.partition("_")[0]) + 1
             example["objects"] = [o for o in example["objects"] if o["class_id"] == own]
-            yield key, example | {"super_category": SUPERS.get(toy.NAMES[own - 1], "cold")}
+            name = toy.NAMES[own - 1]
+            kinds = {
+                "super_category": SUPERS.get(name, "cold"),
+                "further_super_categories": ["warm"] * (name == "cyan"),
+            }
+            yield key, example | kinds
 
 
 @pytest.fixture(scope="module")
@@ -58,17 +65,17 @@ def test_a_super_category_is_the_mean_of_its_classes_not_of_its_images():
     counts = counts_of([0.2, 0.4, 0.9, 0.5])
     class_id, image = np.asarray([1, 1, 2, 3]), np.arange(4)
     table = breakdown.by_super_category(
-        counts, class_id, image, "per_image", {1: "a", 2: "a", 3: "b"}
+        counts, class_id, image, "per_image", {1: ("a",), 2: ("a", "b"), 3: ("b",)}
     )
-    assert {name: row["classes"] for name, row in table.items()} == {"a": 2, "b": 1}
+    assert {name: row["classes"] for name, row in table.items()} == {"a": 2, "b": 2}
     assert table["a"]["miou"] == pytest.approx((0.3 + 0.9) / 2)
-    assert table["b"]["miou"] == pytest.approx(0.5)
+    assert table["b"]["miou"] == pytest.approx((0.9 + 0.5) / 2)  # an apple is food, too
 
 
 def test_the_index_knows_super_categories_only_where_the_dataset_does(workdir):
     split = datasets.open_split("toy_supers", "test", workdir.parent / "data")
-    named = {split.class_names[c]: name for c, name in split.super_categories.items()}
-    assert named == SUPERS | {"cyan": "cold"}
+    named = {split.class_names[c]: names for c, names in split.super_categories.items()}
+    assert named == {name: (kind,) for name, kind in SUPERS.items()} | {"cyan": ("cold", "warm")}
     assert split.take(np.arange(3)).super_categories == split.super_categories
     plain = datasets.open_split("toy_squares", "test", workdir.parent / "data")
     assert plain.super_categories == {}
@@ -82,10 +89,10 @@ def test_an_evaluation_shows_them(workdir, monkeypatch):
     assert kept["shares"] == result["shares"] and list(kept["shares"]) == ["70", "80", "90", "95"]
     assert set(kept["super_categories"]) == {"cold", "warm"}
     classes = {name: entry["iou"] for name, entry in result["per_class"].items()}
-    warm = np.mean([classes[name] for name in ("red", "yellow", "magenta")])
+    warm = np.mean([classes[name] for name in ("red", "yellow", "magenta", "cyan")])
     assert kept["super_categories"]["warm"]["miou"] == pytest.approx(warm)
     text = stem.with_suffix(".md").read_text()
-    assert "| warm | 3 |" in text and "IoU of at least" in text
+    assert "| warm | 4 |" in text and "IoU of at least" in text
     with Image.open(stem.with_name(f"{stem.name}_super_categories.png")) as chart:
         assert min(chart.size) > 100
 

@@ -14,7 +14,7 @@ from fss_jax.data import feed
 from fss_jax.data.records import TooFewImages
 from fss_jax.runtime.devices import that_share
 from fss_jax.training import checks, loop
-from fss_jax.training.dry_run import dry_run
+from fss_jax.training.dry_run import dry_run, ways
 from fss_jax.training.loop import Learner
 from fss_jax.training.scale import scale
 
@@ -30,8 +30,31 @@ def test_it_says_data_lists_devices_memory_and_paths_and_writes_nothing(toy_conf
     assert not list(tmp_path.iterdir())
 
 
-def test_it_says_what_does_not_fit(toy_config, tmp_path):
-    assert "does not fit" in dry_run(toy_config, tmp_path, 1, Learner(), device_gib=1e-4)
+def test_it_says_what_does_not_fit_and_what_would(toy_config, tmp_path):
+    toy_config.batch, toy_config.bank = 4, "device"
+    text = dry_run(toy_config, tmp_path, 2, Learner(), device_gib=1e-4)
+    assert "does not fit; on each device needs" in text and "nothing of this fits" in text
+    told = [line for line in text.splitlines() if line.startswith("  config.")]
+    assert told[0].startswith("  config.bank=loader: ")
+    needs = [float(line.rsplit(": ", 1)[1].split()[0]) for line in told]
+    assert needs == sorted(needs, reverse=True)
+    text = dry_run(toy_config, tmp_path, 2, Learner(), device_gib=1.01 * needs[0])
+    assert text.count("which fits") == 1 and "nothing of this fits" not in text
+
+
+def test_what_needs_less_comes_in_order_and_the_same_update_first():
+    config = configs.get("oslsm/release")
+    found = ways(config, jax.devices()[:2], resident=True)
+    assert [told for _, told in found[:2]] == [
+        "config.bank=loader",
+        "config.batch=2 config.accumulate=5 config.steps=300000 (the same update)",
+    ]
+    assert [set(changes) for changes, _ in found[2:]] == [
+        {"remat"}, {"shard_optimizer"}, {"dtype"}, {"moments"},
+    ]  # fmt: skip
+    for changes, _ in found:
+        config.update(changes)
+    assert not ways(config, jax.devices()[:2], resident=False)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from fss_jax.methods.backbones.squeezenet import SqueezeNet
 from fss_jax.methods.backbones.vgg import VGG
 from fss_jax.methods.oslsm import OSLSM
 from fss_jax.methods.relation import RelationNetwork
-from fss_jax.weights import fss1000, keras, layouts, torchvision
+from fss_jax.weights import caffe, fss1000, keras, layouts, torchvision
 
 MODELS = {
     "vgg16": VGG(),
@@ -283,7 +283,7 @@ def test_the_wrong_architecture_is_refused_in_one_line(tmp_path, tiny):
         ("torch:vgg16:/x", "expected one of"),
         ("fss1000:", "expected one of"),
         ("torchvision:vgg19:/x", "choose one of vgg16, "),
-        ("caffe:alexnet:/x", "choose one of vgg16, "),
+        ("caffe:vgg19:/x", "choose one of vgg16, "),
         ("keras:vgg19:/x", "choose one of vgg16, "),
         ("caffe:oslsm", "no official address"),
     ],
@@ -291,6 +291,40 @@ def test_the_wrong_architecture_is_refused_in_one_line(tmp_path, tiny):
 def test_specs_that_are_none(tiny, spec, words):
     with pytest.raises(ValueError, match=words):
         weights.load(spec, tiny)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_caffe_s_alexnet_has_each_layer_once_and_fits_no_other(tmp_path, version):
+    image = np.zeros((1, 224, 224, 3), np.float32)
+    small = {"width": 1 / 64, "hidden": 512, "outputs": 7}
+    model = shapes(AlexNet(caffe=True, **small), image)
+    rng, found = np.random.default_rng(0), {}
+    for name in caffe.layers("alexnet"):
+        h, w, inputs, out = model["params"][name]["kernel"].shape
+        dense = name.startswith("fc")
+        shape = (out, inputs * h * w) if dense else (out, inputs, h, w)
+        if dense and version == 1:
+            shape = (1, 1, *shape)
+        found[name] = [rng.standard_normal(shape), rng.standard_normal(out)]
+    foreign.write_caffe(tmp_path / "x", found, version)
+    loaded, preprocessing = weights.load(f"caffe:alexnet:{tmp_path}/x", model)
+    assert preprocessing == "caffe"
+    weight = found["fc6"][0].reshape(-1, 16, 6, 6)  # output, channel, row, column
+    np.testing.assert_allclose(
+        loaded["params"]["fc6"]["kernel"], weight.transpose(2, 3, 1, 0), rtol=1e-6
+    )
+    assert loaded["params"]["conv2"]["kernel"].shape == (5, 5, 8, 16)  # of two groups
+    with pytest.raises(ValueError, match="mis-shaped: .*params/conv2/kernel is 5x5x8x16"):
+        weights.load(f"caffe:alexnet:{tmp_path}/x", shapes(AlexNet(**small), image))
+
+
+def test_weights_that_are_not_there_are_told_before_they_are_read(tmp_path):
+    (tmp_path / "x").touch()
+    for spec in ("", "caffe:alexnet", f"caffe:alexnet:{tmp_path}/x", "hub:some/name"):
+        assert not weights.absent(spec), spec
+    assert weights.absent(f"caffe:alexnet:{tmp_path}/y") == f"{tmp_path}/y is not there"
+    assert weights.absent(f"dino:{tmp_path}/y") == f"{tmp_path}/y is not there"
+    assert weights.absent(f"workdir:{tmp_path}") == f"{tmp_path} holds no training"
 
 
 def test_weights_at_hand_load_into_squeezenet(shared):

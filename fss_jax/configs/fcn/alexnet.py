@@ -1,7 +1,7 @@
 """The base network with AlexNet, for the LogReg baseline of OSLSM's Figure 3.
 
 fss train --config fcn/alexnet \
-    --workdir runs/base_alexnet --config.init=torchvision:alexnet
+    --workdir runs/base_alexnet --config.init=caffe:alexnet
 """
 
 from ml_collections import ConfigDict
@@ -24,10 +24,10 @@ def get_config() -> ConfigDict:
     c.method = "fcn"
     c.model = ConfigDict(
         {
-            "backbone": "alexnet",
+            "backbone": "caffe_alexnet",
             "classes": 16,
             "geometry": "paper",
-            "preprocessing": "torchvision",
+            "preprocessing": "caffe",
         }
     )
     c.init_skip = "fc8"  # ImageNet's classes

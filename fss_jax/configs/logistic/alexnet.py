@@ -24,9 +24,9 @@ def get_config() -> ConfigDict:
     c.method = "logistic"
     c.model = ConfigDict(
         {
-            "backbone": "alexnet",
+            "backbone": "caffe_alexnet",
             "geometry": "paper",
-            "preprocessing": "torchvision",
+            "preprocessing": "caffe",
             "strength": 1.0,
         }
     )

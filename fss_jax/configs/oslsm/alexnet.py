@@ -1,11 +1,13 @@
 """OSLSM with AlexNet in both branches (OSLSM 7.1, Figure 3; fold 0).
 
 fss train --config oslsm/alexnet --workdir runs/oslsm_alexnet \
-    --config.dataset=pascal_5i/fold0 --config.init=torchvision:alexnet
+    --config.dataset=pascal_5i/fold0 --config.init=caffe:alexnet
 
-Initial weights: ImageNet's 1000 classes as above; the 771 classes that are not PASCAL's from a file
-that you trained (--config.init=torchvision:alexnet:FILE --config.init_skip=fc8: its last layer has
-771 outputs); none, without --config.init. The authors' 771-class file was never published.
+Initial weights: ImageNet's 1000 classes as above; the 771 classes that are not PASCAL's
+(data_builders/pascal_5i/imagenet_classes.csv lists the other 229) with
+--config.init=caffe:alexnet:FILE --config.model.num_outputs=771, FILE being the model of Huh et al.
+(minyoungg/wmigftl, pascal_removed.tar) or one of your own; none, without --config.init. torchvision's
+AlexNet: --config.model.backbone=alexnet --config.init=torchvision:alexnet.
 """
 
 from ml_collections import ConfigDict
@@ -29,10 +31,11 @@ def get_config() -> ConfigDict:
     c.method = "oslsm"
     c.model = ConfigDict(
         {
-            "backbone": "alexnet",
+            "backbone": "caffe_alexnet",
             "geometry": "release",
+            "num_outputs": 1000,
             "hash_form": "separate",
-            "preprocessing": "torchvision",
+            "preprocessing": "caffe",
         }
     )
 

@@ -10,7 +10,7 @@ from fss_jax.methods.layers.directions import unit
 from fss_jax.methods.layers.fully_connected import Head, Window, fully_connected, head_of
 from fss_jax.methods.layers.hashing import ClassifierHash
 from fss_jax.methods.layers.masked_pooling import masked_average, split
-from fss_jax.methods.layers.normalization import BatchNorm, ConvNorm
+from fss_jax.methods.layers.normalization import BatchNorm, ConvNorm, local_response
 from fss_jax.methods.layers.pooling import max_pool
 from fss_jax.methods.layers.recomputing import recomputed
 from fss_jax.methods.layers.resizing import interpolation, nearest_x2, resize
@@ -26,6 +26,7 @@ __all__ = [
     "head_of",
     "he_fan_out",
     "interpolation",
+    "local_response",
     "masked_average",
     "max_pool",
     "nearest_x2",

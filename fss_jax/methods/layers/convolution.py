@@ -56,6 +56,8 @@ class Conv(nn.Module):
       padding: zeros on each side of (height, width); None: the centered k // 2 * dilation.
       use_bias: whether to add a bias.
       kernel_init, bias_init: initializers.
+      groups: as many parts of the input, each seen by as many of the outputs (the two towers of
+        AlexNet); the kernel is [k, k, in / groups, features].
       as_product: gather the windows and multiply: inside a loop XLA's CPU backend takes 30 times as
         long for the gradient of a convolution's kernel (docs/performance.md), not for a product's.
       dtype: compute type.
@@ -69,15 +71,17 @@ class Conv(nn.Module):
     use_bias: bool = True
     kernel_init: Callable = he_fan_out
     bias_init: Callable = nn.initializers.zeros
+    groups: int = 1
     as_product: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b h w c"]) -> Float[Array, "*b oh ow features"]:
         size = (self.kernel, self.kernel) if isinstance(self.kernel, int) else self.kernel
-        kernel = self.param("kernel", self.kernel_init, (*size, x.shape[-1], self.features))
+        shape = (*size, x.shape[-1] // self.groups, self.features)
+        kernel = self.param("kernel", self.kernel_init, shape)
         x, kernel = x.astype(self.dtype), jnp.asarray(kernel, self.dtype)
-        if size == (1, 1):
+        if size == (1, 1) and self.groups == 1:
             x = x[..., :: self.stride, :: self.stride, :]
             y = (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:-1], self.features)
         else:
@@ -86,7 +90,7 @@ class Conv(nn.Module):
                 padding = tuple(k // 2 * self.dilation for k in size)
             elif isinstance(padding, int):
                 padding = (padding, padding)
-            if self.as_product:
+            if self.as_product and self.groups == 1:
                 y = windows(
                     x, size, stride=self.stride, dilation=self.dilation, padding=padding
                 ) @ kernel.reshape(-1, self.features)
@@ -99,7 +103,7 @@ class Conv(nn.Module):
 
     def _convolve(self, x: Array, kernel: Array, padding: tuple[int, int]) -> Array:
         images = x.reshape(-1, *x.shape[-3:])
-        simple = (self.stride, self.dilation, padding) == (1, 1, (1, 1))
+        simple = (self.stride, self.dilation, padding, self.groups) == (1, 1, (1, 1), 1)
         if simple and winograd.pays_off(images, kernel):
             y = winograd.conv3x3(images, kernel)
         else:
@@ -110,5 +114,6 @@ class Conv(nn.Module):
                 padding=[(p, p) for p in padding],
                 rhs_dilation=(self.dilation, self.dilation),
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
+                feature_group_count=self.groups,
             )
         return y.reshape(*x.shape[:-3], *y.shape[1:])

@@ -112,3 +112,17 @@ class ConvNorm(nn.Module):
             self.batch_norm, self.momentum, self.epsilon, self.axis_name, self.dtype, name="bn"
         )
         return nn.relu(norm(conv(x), train=train))
+
+
+def local_response(
+    x: Float[Array, "*b h w c"], size: int = 5, alpha: float = 1e-4, beta: float = 0.75
+) -> Float[Array, "*b h w c"]:
+    """Caffe's LRN across channels, with AlexNet's numbers: x / (1 + alpha mean(x^2))^beta.
+
+    The mean is over the `size` channels around each, those beyond the ends being zero.
+    """
+    squares = jnp.square(x.astype(jnp.float32))
+    sums = jax.lax.reduce_window(
+        squares, 0.0, jax.lax.add, (1,) * (x.ndim - 1) + (size,), (1,) * x.ndim, "SAME"
+    )
+    return (x * (1.0 + alpha / size * sums) ** -beta).astype(x.dtype)
