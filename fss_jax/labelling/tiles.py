@@ -39,13 +39,20 @@ def stretch(
     values: Float[np.ndarray, "h w"], height: int, width: int
 ) -> Float[np.ndarray, "height width"]:
     """`imaging.unwarp` in host memory, for results of any size: bilinear with repeated edges."""
-
-    def weights(length: int, out: int) -> np.ndarray:
+    for axis, out in ((0, height), (1, width)):
+        length = values.shape[axis]
+        if out == length:
+            continue
         source = np.clip((np.arange(out) + 0.5) * (length / out) - 0.5, 0, length - 1)
-        hats = np.maximum(0.0, 1.0 - np.abs(source[:, None] - np.arange(length)))
-        return hats.astype(np.float32)
-
-    return weights(values.shape[0], height) @ values @ weights(values.shape[1], width).T
+        first = np.minimum(source.astype(int), max(length - 2, 0))
+        part = (source - first).astype(np.float32)
+        part = part[:, None] if axis == 0 else part[None]
+        before = values.take(first, axis)
+        after = values.take(np.minimum(first + 1, length - 1), axis)
+        after -= before
+        after *= part
+        values = before + after
+    return values.astype(np.float32)  # a copy, too
 
 
 def blend(

@@ -34,8 +34,12 @@ def overlay(image: np.ndarray, mask: np.ndarray, color: tuple[int, int, int]) ->
     Returns:
       uint8 [H, W, 3].
     """
-    alpha = np.where(outline(mask), 1.0, np.where(mask, 0.45, 0.0))[..., None]
-    return np.clip(image * (1 - alpha) + np.asarray(color) * alpha, 0, 255).astype(np.uint8)
+    shown = np.clip(image, 0, 255).astype(np.uint8)
+    edge = outline(mask)
+    inside = mask & ~edge
+    shown[inside] = image[inside] * 0.55 + np.asarray(color) * 0.45
+    shown[edge] = color
+    return shown
 
 
 def _resize(values: np.ndarray, shape: tuple[int, int], method: int) -> np.ndarray:
