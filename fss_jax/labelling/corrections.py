@@ -168,12 +168,17 @@ def refine(
         for name, entry in labels.ranked()
         if "error" not in entry and not labels.corrected(name)
     ]
-    values = uncertainty(segmenter, found, [labels.images / name for name in open_names])
-    order = rank(values)
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["image", "entropy", "disagreement"])
-    rows.writerows([open_names[i], *(f"{value:.4f}" for value in values[i])] for i in order)
+    if segmenter.judges:  # and every image was judged when it was labelled
+        order = list(range(len(open_names)))
+        rows.writerow(["image", "expected_iou"])
+        rows.writerows([name, f"{labels.least_expected(name):.4f}"] for name in open_names)
+    else:
+        values = uncertainty(segmenter, found, [labels.images / name for name in open_names])
+        order = rank(values)
+        rows.writerow(["image", "entropy", "disagreement"])
+        rows.writerows([open_names[i], *(f"{value:.4f}" for value in values[i])] for i in order)
     with manifest.writing():
         manifest.begin([table])
         files.write_text(table, text.getvalue())

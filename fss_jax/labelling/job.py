@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -13,7 +14,7 @@ from tqdm import tqdm
 
 from data_builders.mask_choice import Choice
 from data_builders.pairs import PICTURES, is_picture, left_out
-from fss_jax.labelling import supports
+from fss_jax.labelling import feature_cache, supports
 from fss_jax.labelling.formats._files import walk
 from fss_jax.labelling.labels import Labels, read_small
 from fss_jax.labelling.manifest import Manifest
@@ -22,6 +23,7 @@ from fss_jax.labelling.supports import Supports
 from fss_jax.runtime import files, messages
 
 RESULTS = ("masks", "overlays", "labelme")  # folders that `Labels` fills
+NEXT = 10  # images that are named
 _log = logging.getLogger(__name__)
 
 
@@ -161,17 +163,17 @@ def tell_kept(labels: Labels) -> None:
         )  # fmt: skip
 
 
-def open_job(
-    arguments: argparse.Namespace, config: ConfigDict | None = None
-) -> tuple[Segmenter, Labels, Supports]:
-    """The model, the output folder and the supports (not yet shown to the model) of a command.
+def open_folder(arguments: argparse.Namespace) -> tuple[Labels, Supports]:
+    """The output folder and the supports of a command, as they are now.
 
-    Args:
-      config: of a method that needs no training, in place of a workdir's.
+    Raises:
+      FileNotFoundError, ValueError: as `supports.read` and `find_images`.
     """
     said = (getattr(arguments, flag, "") for flag in ("mask_values", "void", "mask_color"))
     choice = Choice.parse(*said)
     shown = supports.read(arguments.support, choice)
+    for line in supports.shared(shown)[:NEXT]:
+        _log.warning("%s", line)
     without = [arguments.out, *supports.mask_files(arguments.support)]
     files.clean(arguments.out)
     names = find_images(arguments.images, without)
@@ -185,8 +187,21 @@ def open_job(
         instances=arguments.instances,
     )
     labels.choice = choice
+    return labels, shown
+
+
+def open_job(
+    arguments: argparse.Namespace, config: ConfigDict | None = None
+) -> tuple[Segmenter, Labels, Supports]:
+    """The model, the output folder and the supports (not yet shown to the model) of a command.
+
+    Args:
+      config: of a method that needs no training, in place of a workdir's.
+    """
+    labels, shown = open_folder(arguments)
     messages.use_compilation_cache()
-    sizes = {"batch": arguments.batch, "tile": arguments.tile}
+    cache = feature_cache.usual(arguments.cache * 2**30)
+    sizes = {"batch": arguments.batch, "tile": arguments.tile, "cache": cache}
     segmenter = open_segmenter(arguments.workdir, arguments.checkpoint, config, **sizes)
     return segmenter, labels, shown
 
@@ -195,15 +210,42 @@ def open_segmenter(
     workdir: Path | None = None,
     checkpoint: str = "best",
     config: ConfigDict | None = None,
-    **sizes: int,
+    **settings: Any,
 ) -> Segmenter:
     """A config's method as its weights are, a workdir's model, or without either the default.
+
+    Args:
+      settings: batch, tile and cache, as for `Segmenter`.
 
     Raises:
       ValueError, FileNotFoundError: as `Segmenter.from_config` and `from_checkpoint`.
     """
     if config is None and workdir is not None:
-        return Segmenter.from_checkpoint(workdir, checkpoint, **sizes)
+        return Segmenter.from_checkpoint(workdir, checkpoint, **settings)
     if config is None:
-        return Segmenter.default(**sizes)
-    return Segmenter.from_config(config, workdir=workdir, **sizes)
+        return Segmenter.default(**settings)
+    return Segmenter.from_config(config, workdir=workdir, **settings)
+
+
+def tell_doubts(segmenter: Segmenter) -> None:
+    """Warns of supports that contradict the others."""
+    for line in segmenter.doubts[:NEXT]:
+        _log.warning("%s", line)
+
+
+def told(labels: Labels) -> list[str]:
+    """What a person should look at, in lines: how often nothing is there, and the worst masks."""
+    ranked = [item for item in labels.ranked() if "error" not in item[1]]
+    judged = [(name, e) for name, e in ranked if any("present" in c for c in e["classes"].values())]
+    lines = []
+    for c in labels.classes:
+        nothing = sum(
+            "present" in e["classes"][c] and not e["classes"][c]["area"] for _, e in judged
+        )
+        if nothing:
+            what = f" of {c}" if len(labels.classes) > 1 else ""
+            lines.append(f"{nothing} images{what} have an empty mask: nothing is there, it says")
+    if judged:
+        worst = ", ".join(name for name, _ in judged[:NEXT])
+        lines.append(f"the worst first, as labels.csv has them: {worst}")
+    return lines

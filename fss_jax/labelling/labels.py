@@ -26,6 +26,7 @@ SHEET = 500  # pictures in a contact sheet
 COLORS = (drawing.PREDICTION_COLOR, drawing.TRUTH_COLOR, drawing.SUPPORT_COLOR, (100, 143, 255))
 FORMATS = ("rle", "polygons")
 CORRECTED = "corrected by hand"
+CHANGED = 0.05  # 1 minus the IoU with the mask before, from which on it is told
 
 
 class Labels:
@@ -135,6 +136,10 @@ class Labels:
                 mask = found.masks[class_name].astype(np.uint8) * 255
                 Image.fromarray(mask).save(temporary, "PNG")
             digests = [manifests.sha256(temporary) for temporary in temporaries]
+            changed = {
+                c: self._changed(path, found.masks[c])
+                for c, path in zip(self.classes, paths, strict=True)
+            }
             stack.enter_context(self.manifest.writing())
             self.manifest.begin(dict(zip(paths, digests, strict=True)))
             # As late as can be: a person may have saved a mask while this one was predicted.
@@ -154,8 +159,26 @@ class Labels:
             entry["source"] = sources.state(self.images / name)
             for class_name, values in entry["classes"].items():
                 values["confidence"] = round(found.confidence(class_name), 4)
+                if changed[class_name] is not None:
+                    values["changed"] = round(changed[class_name], 4)
+                present = found.present(class_name)
+                if present is not None:
+                    values["present"] = round(present, 4)
+                    values["expected_iou"] = round(found.expected_iou(class_name), 4)
             self.manifest.finish(written, name, entry)
         return True
+
+    def _changed(self, path: Path, mask: np.ndarray) -> float | None:
+        """1 minus the IoU of a mask of ours that is there with the new one; None if there is none."""
+        try:
+            with Image.open(path) as file:
+                before = np.asarray(file.convert("L")) > 127
+        except (OSError, ValueError):
+            return None
+        if before.shape != mask.shape:
+            return None
+        union = int((before | mask).sum())
+        return 1 - int((before & mask).sum()) / union if union else 0.0
 
     def correct(self, name: str, class_name: str, mask: np.ndarray) -> None:
         """Replaces a mask, bool [H, W], by a person's, which no later prediction changes."""
@@ -179,17 +202,28 @@ class Labels:
                 self.manifest.finish([], name, {"error": " ".join(str(error).split())})
 
     def ranked(self) -> list[tuple[str, dict]]:
-        """Names and entries: broken images, then the least confident first."""
+        """Names and entries: broken images, then the worst first.
+
+        By the IoU that the method expects of its masks, otherwise by confidence.
+        """
 
         def doubt(item: tuple[str, dict]) -> tuple:
             name, entry = item
             if "error" in entry:
                 return (-1.0, name)
+            if entry.get("note") == CORRECTED:
+                return (1.0, name)
+            expected = self.least_expected(name)
             sure = [c["confidence"] for c in entry["classes"].values() if c["area"]]
-            return (min(sure, default=0.0), name)
+            return (min(sure, default=0.0) if expected is None else expected, name)
 
         entries = ((name, self.manifest.entries.get(name)) for name in self.names)
         return sorted(((name, entry) for name, entry in entries if entry), key=doubt)
+
+    def least_expected(self, name: str) -> float | None:
+        """Of an image's classes, the least IoU that the method expects; None if it does not say."""
+        classes = self.manifest.entries[name]["classes"].values()
+        return min((c["expected_iou"] for c in classes if "expected_iou" in c), default=None)
 
     def summarize(self) -> None:
         """Writes the table, the contact sheet and the annotation files, from what is on disk.
@@ -232,7 +266,25 @@ class Labels:
         """The IoU to expect of a class's mask; what a person corrected is right."""
         if entry.get("note") == CORRECTED:
             return 1.0
-        return self.expected_iou(class_name, entry["classes"][class_name]["confidence"])
+        values = entry["classes"][class_name]
+        if "expected_iou" in values:
+            return values["expected_iou"]
+        return self.expected_iou(class_name, values["confidence"])
+
+    def told(self, class_name: str, entry: dict) -> str:
+        """What is known of a class's mask, in words."""
+        values = entry["classes"][class_name]
+        expected = self._expected(class_name, entry)
+        if entry.get("note") == CORRECTED:
+            return CORRECTED
+        if "present" in values and not values["area"]:
+            told = f"not here (probability {1 - values['present']:.2f})"
+        else:
+            told = f"confidence {values['confidence']:.2f}"
+            told += "" if expected is None else f", expected IoU {expected:.2f}"
+        if values.get("changed", 0) >= CHANGED:
+            told += f", changed by {100 * values['changed']:.0f} %"
+        return told
 
     def masks(self, name: str) -> dict[str, np.ndarray]:
         """The masks of an image as they are on disk, bool [H, W] by class."""
@@ -257,7 +309,7 @@ class Labels:
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         several = len(self.classes) > 1
-        keys = ("area", "confidence", "expected_iou")
+        keys = ("area", "confidence", "present", "expected_iou")
         fields = [f"{key} {name}" if several else key for name in self.classes for key in keys]
         table.writerow(["image", "width", "height", *fields, "note"])
         for name, entry in ranked:
@@ -267,7 +319,7 @@ class Labels:
             values = []
             for c in self.classes:
                 expected = self._expected(c, entry)
-                values += [entry["classes"][c][key] for key in keys[:2]]
+                values += [entry["classes"][c].get(key, "") for key in keys[:3]]
                 values.append("" if expected is None else f"{expected:.4f}")
             table.writerow([name, entry["width"], entry["height"], *values, entry.get("note", "")])
         return text.getvalue()
@@ -279,18 +331,13 @@ class Labels:
                     yield None, name, entry["error"]
                     continue
                 pixels = entry["width"] * entry["height"]
-                lines = []
-                for c, value in entry["classes"].items():
-                    expected = self._expected(c, entry)
-                    lines.append(
-                        f"{c}: {100 * value['area'] / pixels:.1f} % of the image, "
-                        f"confidence {value['confidence']:.2f}"
-                        + ("" if expected is None else f", expected IoU {expected:.2f}")
-                    )
-                lines += [entry["note"]] if "note" in entry else []
+                lines = [
+                    f"{c}: {100 * value['area'] / pixels:.1f} % of the image, {self.told(c, entry)}"
+                    for c, value in entry["classes"].items()
+                ]
                 yield self.overlay_path(name), name, "; ".join(lines)
 
-        note = f"{len(ranked)} images, the least confident first"
+        note = f"{len(ranked)} images, the worst first"
         if len(ranked) > SHEET:
             note += f"; the first {SHEET} are shown"
         gallery.write(self.out / "labels.html", ", ".join(self.classes), note, shown())

@@ -1,6 +1,7 @@
 """What a segmenter says of one image: masks, probabilities, and how far to believe them."""
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 
@@ -8,6 +9,18 @@ from fss_jax.scoring import calibration
 from fss_jax.scoring.calibration import Calibration
 
 ONLY = "object"  # the name of a class that was given none
+
+
+class Judgement(NamedTuple):
+    """What a method says of its own mask of a class.
+
+    Attributes:
+      present: the probability that the image shows the class.
+      expected_iou: of the mask, if it does.
+    """
+
+    present: float
+    expected_iou: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,12 +32,14 @@ class Prediction:
       probabilities: float32 [H, W] of each class, in 0..1, as the network puts it out.
       supports: of each class, how many it was shown.
       calibration: of the checkpoint, if there is one.
+      judged: what the method itself says of each class; empty for most methods.
     """
 
     masks: dict[str, np.ndarray]
     probabilities: dict[str, np.ndarray]
     supports: dict[str, int] = dataclasses.field(default_factory=dict)
     calibration: Calibration | None = None
+    judged: dict[str, Judgement] = dataclasses.field(default_factory=dict)
 
     @property
     def mask(self) -> np.ndarray:
@@ -54,12 +69,23 @@ class Prediction:
         """
         return calibration.confidence(self.masks[name], self.probabilities[name])
 
-    def expected_iou(self, name: str = ONLY) -> float | None:
-        """The IoU that masks of this confidence had on the checkpoint's validation classes.
+    def present(self, name: str = ONLY) -> float | None:
+        """The probability that the image shows the class; None if the method does not say.
 
-        None without a calibration (`fss calibrate` makes one). On images of another kind than
-        those it is off: see docs/labelling.md.
+        Where it is low the mask is empty.
         """
+        return self.judged[name].present if name in self.judged else None
+
+    def expected_iou(self, name: str = ONLY) -> float | None:
+        """The IoU to expect of a mask, by the method itself or by the checkpoint's calibration.
+
+        Of an empty mask it is the probability that nothing is there. None without either
+        (`fss calibrate` makes a calibration). On images of another kind than those it was fitted to
+        it is off: see docs/labelling.md.
+        """
+        if name in self.judged:
+            present, expected = self.judged[name]
+            return expected if self.masks[name].any() else 1 - present
         if self.calibration is None:
             return None
         return self.calibration.expected_iou(self.confidence(name), self.supports[name])

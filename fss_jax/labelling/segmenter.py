@@ -16,7 +16,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.special
 from ml_collections import ConfigDict
@@ -24,25 +23,28 @@ from PIL import Image
 
 from fss_jax import configs, methods, weights
 from fss_jax.data import bank as banks
-from fss_jax.data import weak_annotation
-from fss_jax.data.bank import Bank
 from fss_jax.data.imaging import VOID
 from fss_jax.data.view import View
-from fss_jax.labelling import pictures, tiles
+from fss_jax.labelling import engine, pictures, tiles
+from fss_jax.labelling.feature_cache import FeatureCache
 from fss_jax.labelling.pictures import Source
-from fss_jax.labelling.prediction import ONLY, Prediction
+from fss_jax.labelling.prediction import ONLY, Judgement, Prediction
 from fss_jax.runtime import checkpoints
 from fss_jax.scoring import calibration, protocols
 from fss_jax.scoring.calibration import Calibration
 
 TILE = 4096  # pixels
+DOUBTFUL = 0.05  # IoU of a support as the others find it
 DEFAULT = "fitted/efficientnet_lite2"  # a config that needs no training
 
 
 class Segmenter:
     """A trained method with the supports it was shown. Pixels take the path they took in training.
 
-    Compiled once per set of supports: whatever its size, an image goes to the device on one canvas.
+    Whatever its size, an image goes to the device on one canvas, so that little is compiled.
+
+    Attributes:
+      doubts: what looks wrong about the supports that were set last, a line each.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Segmenter:
         batch: int = 8,
         tile: int = TILE,
         calibration: Calibration | None = None,
+        cache: FeatureCache | None = None,
     ):
         """Wraps a method; `from_checkpoint` and `shipped` are the usual ways.
 
@@ -62,6 +65,7 @@ class Segmenter:
           tile: an image with a longer side (pixels) is cut into overlapping tiles of this side, so
             that the network sees its details.
           calibration: what the network's confidence means; see `Prediction.expected_iou`.
+          cache: keeps the features of pictures, for methods that declare theirs.
 
         Raises:
           ValueError: a batch or tile that is none.
@@ -74,33 +78,8 @@ class Segmenter:
         self._tasks: dict[str, Any] = {}
         self._supports: dict[str, int] = {}
         self._digest = hashlib.sha256()
-
-        # As an object of its own; a protocol that ignores void would leave nothing of it.
-        unsure = dataclasses.replace(view, void="background")
-
-        def condition(variables, images, labels, sizes):
-            rows = jnp.arange(len(images))[None]
-            bank = _bank(images, labels, sizes)
-            episode = view.episode(bank, rows, rows[:, :1])
-            masks = episode.support_mask
-            if model.takes_undecided:
-                void = bank.replace(item_value=jnp.full_like(bank.item_value, VOID))
-                hidden = unsure.episode(void, rows, rows[:, :1]).support_mask
-                masks = jnp.where(hidden > 0, weak_annotation.UNDECIDED, masks)
-            task = model.apply(variables, episode.support_image, masks, method="condition")
-            return task, (masks[0] > 0).any((1, 2))
-
-        def segment(variables, tasks, images, sizes):
-            rows = jnp.arange(len(images))[None]
-            labels = jnp.zeros(images.shape[:3], jnp.uint8)
-            query = view.episode(_bank(images, labels, sizes), rows[:, :1], rows).query_image
-            # XLA computes the features of the query, which all classes share, only once.
-            return {
-                name: model.apply(variables, task, query, method="segment")[0]
-                for name, task in tasks.items()
-            }
-
-        self._condition, self._segment = jax.jit(condition), jax.jit(segment)
+        self.doubts: list[str] = []
+        self._engine = engine.of(model, self._variables, view, batch, cache)
 
     @classmethod
     def from_checkpoint(
@@ -110,12 +89,13 @@ class Segmenter:
         *,
         batch: int = 8,
         tile: int = TILE,
+        cache: FeatureCache | None = None,
     ) -> "Segmenter":
         """Loads what `fss train` made.
 
         Args:
           checkpoint: 'best', 'latest', or a step.
-          batch, tile: as for the constructor.
+          batch, tile, cache: as for the constructor.
 
         Raises:
           FileNotFoundError: the workdir holds no such checkpoint.
@@ -129,6 +109,7 @@ class Segmenter:
             batch=batch,
             tile=tile,
             calibration=calibration.load(Path(workdir) / calibration.FILE, found.step),
+            cache=cache,
         )
 
     @classmethod
@@ -140,6 +121,7 @@ class Segmenter:
         workdir: str | Path | None = None,
         batch: int = 8,
         tile: int = TILE,
+        cache: FeatureCache | None = None,
     ) -> "Segmenter":
         """A method that needs no training, as `from_checkpoint` one that was trained.
 
@@ -147,7 +129,7 @@ class Segmenter:
           config: as `train.py` takes it, for instance of co-segmentation or 1-NN; not changed.
           init: weights in place of config.init's, such as 'workdir:runs/fcn'; see fss_jax.weights.
           workdir: where `calibrate` kept what its confidence means.
-          batch, tile: as for the constructor.
+          batch, tile, cache: as for the constructor.
 
         Raises:
           ValueError, FileNotFoundError: weights that are not there or do not fit, or none named for a
@@ -158,16 +140,19 @@ class Segmenter:
         model, variables = weights.ready(config)
         known = calibration.load(Path(workdir) / calibration.FILE, 0) if workdir else None
         view = protocols.get(config.protocol).view(config)
-        return cls(model, variables, view, batch=batch, tile=tile, calibration=known)
+        sizes = {"batch": batch, "tile": tile}
+        return cls(model, variables, view, calibration=known, cache=cache, **sizes)
 
     @classmethod
-    def default(cls, *, batch: int = 8, tile: int = TILE) -> "Segmenter":
+    def default(
+        cls, *, batch: int = 8, tile: int = TILE, cache: FeatureCache | None = None
+    ) -> "Segmenter":
         """What labels photographs without any training: see docs/photographs.md.
 
         Raises:
           ValueError: the package of its weights is missing or was changed; naming the pip command.
         """
-        return cls.from_config(configs.get(DEFAULT), batch=batch, tile=tile)
+        return cls.from_config(configs.get(DEFAULT), batch=batch, tile=tile, cache=cache)
 
     @classmethod
     def shipped(cls, *, batch: int = 8, tile: int = TILE) -> "Segmenter":
@@ -181,6 +166,11 @@ class Segmenter:
         view = protocols.get(config.protocol).view(config)
         model = methods.build_from(config)
         return cls(model, variables, view, batch=batch, tile=tile, calibration=known)
+
+    @property
+    def judges(self) -> bool:
+        """Whether a prediction says how good it is without a calibration; see `Prediction.present`."""
+        return self._model.judge is not None
 
     def expected_iou(self, name: str, confidence: float) -> float | None:
         """As `Prediction.expected_iou`, of a confidence with this class's present supports."""
@@ -233,13 +223,15 @@ class Segmenter:
         classes = images if isinstance(images, Mapping) else {ONLY: (images, masks)}
         if not classes:
             raise ValueError("no class to look for: the dict of supports is empty")
-        tasks, counts, digest = {}, {}, hashlib.sha256()
+        tasks, counts, doubts, digest = {}, {}, [], hashlib.sha256()
         for name, (some_images, some_masks) in classes.items():
             some_images, some_masks = listed(some_images), listed(some_masks)
             digest.update(repr((name, len(some_images))).encode())
-            tasks[name] = self._encode(name, some_images, some_masks, digest)
+            tasks[name], more = self._encode(name, some_images, some_masks, digest)
             counts[name] = len(some_images)
+            doubts += more
         self._tasks, self._supports, self._digest = tasks, counts, digest
+        self.doubts = doubts
 
     def predict(self, images: Source | Sequence[Source]) -> list[Prediction]:
         """Segments images, in order, each at its own size.
@@ -258,10 +250,10 @@ class Segmenter:
         for image in images:
             rgb = pictures.read_image(image)
             places = tiles.windows(rgb.shape[:2], self.tile)
-            waiting.append(_Waiting(rgb.shape[:2], len(places), []))
+            waiting.append(_Waiting(rgb.shape[:2], len(places)))
             for place in places:
                 queue.append((waiting[-1], *self._lay(rgb[place])))
-                if len(queue) == self.batch:
+                if len(queue) == self._engine.rows:
                     self._run(queue)
                     queue.clear()
             del rgb
@@ -272,8 +264,8 @@ class Segmenter:
         while waiting:
             yield self._finish(waiting.popleft())
 
-    def _encode(self, name: str, images: list, masks: list, digest: Any) -> Any:
-        """A class's task on the device."""
+    def _encode(self, name: str, images: list, masks: list, digest: Any) -> tuple[Any, list[str]]:
+        """A class's task on the device, and what is to be doubted."""
         if not images or len(images) != len(masks):
             raise ValueError(
                 f"class {name!r} has {len(images)} images and {len(masks)} masks; expected one mask "
@@ -303,13 +295,25 @@ class Segmenter:
             for array in rows[-1][:2]:
                 digest.update(np.ascontiguousarray(array).tobytes())
         canvases, labels, sizes = (np.stack(column) for column in zip(*rows, strict=True))
-        task, seen = self._condition(self._variables, canvases, labels, sizes.astype(np.int32))
+        task, seen = self._engine.condition(canvases, labels, sizes.astype(np.int32))
         if not np.all(seen):
             raise ValueError(
                 f"{shown[int(np.argmin(seen))]} has an object too small to be seen at the "
                 f"{self.view.support_size} pixels of this network; crop its image"
             )
-        return task
+        return task, self._doubts(task, name, shown)
+
+    def _doubts(self, task: Any, name: str, shown: list) -> list[str]:
+        """A line about each support whose mask the others find next to nothing of."""
+        if len(shown) < 2 or self._model.agreement is None:
+            return []
+        found = self._model.apply(self._variables, task, method="agreement")[0, : len(shown)]
+        return [
+            f"{what}: the other supports of {name!r} find next to nothing of it (IoU {iou:.2f}); is "
+            "its mask right, and is it the same thing?"
+            for what, iou in zip(shown, np.asarray(found).tolist(), strict=True)
+            if iou < DOUBTFUL
+        ]
 
     def _lay(self, rgb: np.ndarray, label: np.ndarray | None = None) -> tuple:
         """A canvas (and that of a label map, if there is one) and the true size on it."""
@@ -319,23 +323,42 @@ class Segmenter:
         return drawn if label is not None else (drawn[0], drawn[2])
 
     def _run(self, queue: list) -> None:
-        """Hands each queued canvas's logits to its image. The call's surplus rows are dropped."""
-        rows = np.minimum(np.arange(self.batch), len(queue) - 1)
-        images = np.stack([queue[row][1] for row in rows])
-        sizes = np.asarray([queue[row][2] for row in rows], np.int32)
-        logits = jax.device_get(self._segment(self._variables, self._tasks, images, sizes))
+        """Hands each queued canvas's logits to its image."""
+        images = np.stack([canvas for _, canvas, _ in queue])
+        sizes = np.asarray([size for *_, size in queue], np.int32)
+        answer = self._engine.segment(self._tasks, images, sizes)
         for row, (image, _, (height, width)) in enumerate(queue):
             # A network that saw the whole canvas says something of the image in its corner only.
             inside = (slice(None), slice(None)) if self.view.query_size else np.s_[:height, :width]
-            image.logits.append({name: values[row][inside] for name, values in logits.items()})
+            image.logits.append({name: x[row][inside] for name, x in answer.logits.items()})
+            image.told.append(
+                {
+                    name: {what: float(x[row]) for what, x in told.items()}
+                    for name, told in answer.told.items()
+                }
+            )
 
     def _finish(self, image: "_Waiting") -> Prediction:
-        masks, probabilities = {}, {}
+        masks, probabilities, judged = {}, {}, {}
         for name in self._tasks:
-            logits = tiles.blend([maps[name] for maps in image.logits], image.shape, self.tile)
+            maps = [maps[name] for maps in image.logits]
+            logits = tiles.blend(maps, image.shape, self.tile)
             masks[name] = logits > 0
+            if name in image.told[0]:
+                told = [tile[name] for tile in image.told]
+                judged[name] = _joined(told, [float((x > 0).mean()) for x in maps])
+                if not any(tile["found"] for tile in told):
+                    masks[name] = np.zeros_like(masks[name])
             probabilities[name] = scipy.special.expit(logits, out=logits)
-        return Prediction(masks, probabilities, self._supports, self._calibration)
+        return Prediction(masks, probabilities, self._supports, self._calibration, judged)
+
+
+def _joined(told: list[dict[str, float]], areas: list[float]) -> Judgement:
+    """Of an image by its tiles: it is there if it is in one; the mask is as good as its parts."""
+    present = max(tile["present"] for tile in told)
+    weights = np.asarray(areas) + 1e-6
+    expected = np.average([tile["expected_iou"] for tile in told], weights=weights)
+    return Judgement(present, float(expected))
 
 
 @dataclasses.dataclass
@@ -344,17 +367,12 @@ class _Waiting:
 
     shape: tuple[int, int]
     count: int
-    logits: list[dict[str, np.ndarray]]
+    logits: list[dict[str, np.ndarray]] = dataclasses.field(default_factory=list)
+    told: list[dict[str, dict[str, float]]] = dataclasses.field(default_factory=list)
 
     @property
     def done(self) -> bool:
         return len(self.logits) == self.count
-
-
-def _bank(images: Any, labels: Any, sizes: Any) -> Bank:
-    """Canvases of one class, so that training's own gather cuts out what the method sees."""
-    rows = jnp.arange(len(images))
-    return Bank(images, labels, sizes, rows, jnp.ones_like(rows))
 
 
 def listed(sources: Source | Sequence[Source]) -> list[Source]:

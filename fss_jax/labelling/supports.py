@@ -1,5 +1,6 @@
 """Finds a person's labelled examples on disk: folders of pairs, and the files of label tools."""
 
+import hashlib
 import logging
 from pathlib import Path
 
@@ -50,6 +51,31 @@ def read(place: Path, choice: Choice = NONE) -> Supports:
     for line in told.lines():
         _log.warning("%s", line)
     return found
+
+
+def shared(shown: Supports) -> list[str]:
+    """A line about each picture that is, with the same mask, a support of two classes."""
+    seen: dict[bytes, list[tuple[str, Path | np.ndarray]]] = {}
+    lines = []
+    for name, both in shown.items() if len(shown) > 1 else ():
+        for image, mask in zip(*both, strict=True):
+            data = image.read_bytes() if isinstance(image, Path) else image.tobytes()
+            alike = seen.setdefault(hashlib.sha256(data).digest(), [])
+            lines += [
+                f"{image} is a support of {other!r} and of {name!r} with the same mask: both find "
+                "the same; remove it from one of them"
+                for other, theirs in alike
+                if other != name and _same_mask(mask, theirs)
+            ]
+            alike.append((name, mask))
+    return lines
+
+
+def _same_mask(one: Path | np.ndarray, other: Path | np.ndarray) -> bool:
+    first, second = (
+        pictures.read_mask(mask) if isinstance(mask, Path) else mask == 1 for mask in (one, other)
+    )
+    return np.array_equal(first, second)
 
 
 def mask_files(place: Path) -> list[Path]:

@@ -20,7 +20,7 @@ from PIL import Image
 
 from data_builders import pairs
 from fss_jax.labelling import job, labels, pictures, supports
-from fss_jax.labelling.labels import CORRECTED, Labels
+from fss_jax.labelling.labels import Labels
 from fss_jax.labelling.manifest import Manifest
 from fss_jax.labelling.segmenter import Segmenter
 from fss_jax.reports import drawing
@@ -138,13 +138,7 @@ class Workbench:
             if "error" in entry:
                 result.append((name, None, f"{name}: {entry['error']}"))
                 continue
-            value = entry["classes"]["object"]
-            line = f"{name}: confidence {value['confidence']:.2f}"
-            expected = self._expected_iou("object", value["confidence"])
-            if entry.get("note") == CORRECTED:
-                line = f"{name}: {CORRECTED}"
-            elif expected is not None:
-                line += f", expected IoU {expected:.2f}"
+            line = f"{name}: {there.told('object', entry)}"
             result.append((name, there.overlay_path(name), line))
         return result
 

@@ -27,6 +27,9 @@ Features = Mapping[str, Array]  # of an image, by the backbone's names of its le
 Task = dict[str, Any]
 HEADS = ("neighbors", "ridge", "placed")
 SURE = 9.0  # the largest logit
+RECORDED = (
+    64  # supports of which a task tells each one's agreement with the others; more if there are
+)
 
 
 class Backbone(NamedTuple):
@@ -58,7 +61,7 @@ class Fitted(Method):
       components: principal components of the support's cells that are kept.
       heads: of HEADS, those that are used.
       object_cells, background_cells: of each support image that queries are compared with.
-      bank: such cells of a side at most, however many supports there are.
+      bank: images of so many cells are compared with at most, however many supports there are.
       few: how many of the nearest cells count.
       strength: of the ridge, in units of the features' mean variance.
       placed_weight: how much a cell's place counts beside its features.
@@ -80,7 +83,7 @@ class Fitted(Method):
     heads: tuple[str, ...] = HEADS
     object_cells: int = 256
     background_cells: int = 320
-    bank: int = 4096
+    bank: int = 5
     few: int = 5
     strength: float = 1.0
     placed_weight: float = 3.0
@@ -95,7 +98,8 @@ class Fitted(Method):
 
     trained = False
     takes_undecided = True
-    toy = {"components": 32, "object_cells": 32, "background_cells": 32, "bank": 128}
+    in_parts = True
+    toy = {"components": 32, "object_cells": 32, "background_cells": 32}
 
     def setup(self):
         if self.backbone not in BACKBONES:
@@ -118,7 +122,12 @@ class Fitted(Method):
         return {name: cells.unit(layers[name].astype(jnp.float32)) for name in names}
 
     def fit(self, features: Features, mask: Float[Array, "b k h w"]) -> Task:
-        """The task of support features [b, k, ...] and masks (1 object, 0 not, -1 undecided)."""
+        """The task of support features [b, k, ...] and masks (1 object, 0 not, -1 undecided).
+
+        The shapes of the task do not depend on k, if it is above 1. An image of which nothing is
+        decided changes nothing, so that any number of supports fits into a few sizes that are
+        compiled.
+        """
         maps = [features[name].astype(jnp.float32) for name in BACKBONES[self.backbone].levels]
         # Episodes in turn: jaxlib's batched solvers can block each other (see heads.ridge).
         return jax.lax.map(lambda episode: self._fit(*episode), (maps, mask))
@@ -157,21 +166,30 @@ class Fitted(Method):
     def judge(
         self, task: Task, features: Features, size: tuple[int, int]
     ) -> dict[str, Float[Array, "b q"]]:
-        """'present', the probability that the object is there, and 'expected_iou' of its mask.
+        """'present', the probability that the object is there, and 'expected_iou' of its mask if it
+        is; 'found' is 0 where an empty mask is the better answer.
 
         Fitted on photographs (docs/photographs.md says how well); on pictures of another kind their
         order is what counts.
         """
         told = reliability.Evidence(**self.evidence(task, features, size))
-        supports = task["agreement"].shape[-1]
-        agreement = task["agreement"].mean(-1, keepdims=True)
-        if supports == 1:  # its own IoU says nothing
-            agreement = jnp.full_like(agreement, 0.5)
-        numbers = reliability.known(told, agreement, task["peaks"].mean(-1, keepdims=True))
+        supports = task["used"].sum(-1, keepdims=True)
+        agreement, peak = (
+            (task[name] * task["used"]).sum(-1, keepdims=True) / jnp.maximum(supports, 1)
+            for name in ("agreement", "peaks")
+        )
+        agreement = jnp.where(supports > 1, agreement, 0.5)  # its own IoU says nothing
+        numbers = reliability.known(told, agreement, peak)
+        present = reliability.judged(numbers, reliability.PRESENT, supports)
         return {
-            "present": reliability.judged(numbers, reliability.PRESENT, supports),
+            "present": present,
             "expected_iou": reliability.judged(numbers, reliability.EXPECTED_IOU, supports),
+            "found": (present >= reliability.NOT_HERE).astype(jnp.float32),
         }
+
+    def agreement(self, task: Task) -> Float[Array, "b n"]:
+        """The IoU of each support's cells as the others find them; zeros beyond the last support."""
+        return task["agreement"]
 
     # -- the contract ----------------------------------------------------------------------------
 
@@ -199,11 +217,14 @@ class Fitted(Method):
     def _fit(self, maps: list[Float[Array, "k _h _w _c"]], mask: Float[Array, "k h w"]) -> Task:
         grid = self._grid(mask.shape[1:])
         inside, outside = (part.reshape(len(mask), -1) for part in cells.shares(mask, grid))
+        used = (inside + outside).sum(1) > 0
+        number = jnp.maximum(used.sum(), 1)
         # A quarter of the cells tells the directions in which cells differ.
         some = cells.joined(maps, tuple(-(-n // 2) for n in grid))
+        count = jnp.where(used, 1 / number, 0.0)[:, None, None]
+        mean = (some * count).mean(1).sum(0)
+        some = (some - mean[None, None]) * jnp.sqrt(count)
         some = some.reshape(-1, some.shape[-1])
-        mean = some.mean(0)
-        some = some - mean[None]
         spread = jnp.matmul(some.T, some, precision=ridge.HIGHEST)
         basis = jnp.linalg.eigh(spread)[1][:, -min(self.components, len(mean)) :]
         task = {"basis": basis, "center": mean @ basis}
@@ -211,18 +232,24 @@ class Fitted(Method):
 
         found = {}
         if "neighbors" in self.heads:
-            most = max(neighbors.SEGMENT, self.bank // len(x))
             share = inside / jnp.maximum(inside + outside, 1e-6)
             # Where no cell is mostly object, those that are most of all.
             enough = jnp.minimum(0.5, 0.99 * share.max(1, keepdims=True))
             decided = inside + outside > 0
             object_cells = decided & (share >= enough) & (share > 0)
+            banks = {}
             for side, member, count in (
                 ("object", object_cells, self.object_cells),
                 ("background", decided & (share <= 0.1), self.background_cells),
             ):
-                task[side] = neighbors.collect(x, member, min(count, most))
-            found["neighbors"] = neighbors.left_out(x, task["object"], task["background"], self.few)
+                # Up to half of the images may be there to fill a size only.
+                most = -(-2 * self.bank * count // len(x))
+                banks[side] = neighbors.collect(x, member, min(count, most))
+                room = count * (self.bank if len(x) > 1 else 1)
+                task[side] = neighbors.merged(banks[side], room, number)
+            found["neighbors"] = neighbors.left_out(
+                x, banks["object"], banks["background"], used, self.few
+            )
         for head in ("ridge", "placed"):
             if head in self.heads:
                 task[head], found[head] = ridge.fit(
@@ -242,10 +269,13 @@ class Fitted(Method):
             )
         logits = scores @ task["weights"][:-1] + task["weights"][-1]
         if len(x) > 1:
-            task["threshold"], task["agreement"] = leave_one_out.threshold(logits, inside, outside)
+            task["threshold"], agreement = leave_one_out.threshold(logits, inside, outside)
         else:
-            task["agreement"] = leave_one_out.overlaps(logits, inside, outside, jnp.zeros(1))[:, 0]
-        task["peaks"] = reliability.evidence(logits - task["threshold"]).peak
+            agreement = leave_one_out.overlaps(logits, inside, outside, jnp.zeros(1))[:, 0]
+        peaks = reliability.evidence(logits - task["threshold"]).peak
+        room = (0, max(0, RECORDED - len(x)))
+        for name, values in (("agreement", agreement), ("peaks", peaks), ("used", used)):
+            task[name] = jnp.pad(values.astype(jnp.float32), room)
         task["shown"] = (inside.sum() > 0).astype(jnp.float32)
         return task
 

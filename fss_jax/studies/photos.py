@@ -23,9 +23,11 @@ from scipy import ndimage
 
 from fss_jax import weights
 from fss_jax.methods.fitted import Fitted
+from fss_jax.reports import drawing
 from fss_jax.reports.provenance import provenance
 from fss_jax.runtime import arguments, messages
 from fss_jax.runtime.files import write_json
+from fss_jax.studies import photos_baselines
 
 SKIP = "conv_head,head_bn,fc,fc6,fc7,fc8"  # classifiers, which no feature comes from
 # Sets of which none shows what another's classes are; a street's cars are also a car part's.
@@ -150,13 +152,23 @@ def boundary_iou(found: np.ndarray, truth: np.ndarray) -> float:
 
 
 def rows(
-    engine: Engine, data: Path, *, shots: Iterable[int], queries: int, seed: int, classes: int = 0
+    engine: Engine,
+    data: Path,
+    *,
+    shots: Iterable[int],
+    queries: int,
+    seed: int,
+    classes: int = 0,
+    baselines: bool = False,
+    sheets: "Sheets | None" = None,
 ) -> Iterator[dict]:
     """One row a picture: its scores and what was known without its mask.
 
     Args:
       shots: numbers of supports; a class with too few pictures for one is left out there.
       classes: of each set, at most so many (a seeded draw); 0: all.
+      baselines: whether to score `photos_baselines`, too.
+      sheets: is shown every mask.
     """
     found, taken = find(data), {}
     names = sorted(found)
@@ -190,9 +202,10 @@ def rows(
                 continue
             task = engine.task(supports)
             common = {"set": set_name, "class": name.split("/")[1], "shots": count}
-            common["agreement"] = float(np.mean(task["agreement"]))
-            common["support_peak"] = float(np.mean(task["peaks"]))
-            common["least_support_peak"] = float(np.min(task["peaks"]))
+            agreement, peaks = (np.asarray(task[n])[0, :count] for n in ("agreement", "peaks"))
+            common["agreement"] = float(np.mean(agreement))
+            common["support_peak"] = float(np.mean(peaks))
+            common["least_support_peak"] = float(np.min(peaks))
             absent = [("far", others[i]) for i in rng.permutation(len(others))[:ABSENT]]
             absent += [("near", near[i]) for i in rng.permutation(len(near))[:ABSENT]]
             for kind, photo in [*(("present", photo) for photo in asked), *absent]:
@@ -207,7 +220,46 @@ def rows(
                         "boundary_iou": boundary_iou(mask, truth),
                         "share": float(truth.mean()),
                     }
+                    if sheets is not None:
+                        sheets.add(count, row["iou"], photo, mask)
+                    if baselines:
+                        beside = photos_baselines.masks(supports, photo, truth)
+                        row["beside"] = {name: iou(other, truth) for name, other in beside.items()}
                 yield row
+
+
+class Sheets:
+    """The best, the median and the worst picture of each set, with truth and mask, as PNGs."""
+
+    def __init__(self):
+        self._found: dict[tuple[str, int], list[tuple[float, Photo, np.ndarray]]] = {}
+
+    def add(self, shots: int, score: float, photo: Photo, mask: np.ndarray) -> None:
+        small = np.packbits(mask, 1)
+        self._found.setdefault((photo.set, shots), []).append((score, photo, small))
+
+    def write(self, folder: Path) -> None:
+        for (name, shots), some in self._found.items():
+            some.sort(key=lambda one: -one[0])
+            rows = []
+            for what, at in (("best", 0), ("median", len(some) // 2), ("worst", -1)):
+                score, photo, packed = some[at]
+                truth = photo.mask()
+                mask = np.unpackbits(packed, 1, truth.shape[1]) > 0
+                with Image.open(photo.image) as file:
+                    image = np.asarray(file.convert("RGB"))
+                title = f"{what}: {photo.folder.name}"
+                rows.append(
+                    [
+                        (title, image),
+                        ("truth", drawing.overlay(image, truth, drawing.TRUTH_COLOR)),
+                        (
+                            f"IoU {100 * score:.0f}",
+                            drawing.overlay(image, mask, drawing.PREDICTION_COLOR),
+                        ),
+                    ]
+                )
+            drawing.panels(folder / f"{name}_{shots}.png", rows)
 
 
 def mean(rows: list[dict], what: str = "iou") -> dict[str, float]:
@@ -233,6 +285,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, default=512, help="side that pictures are stretched to")
     parser.add_argument("--backbone", default="efficientnet_lite2")
     parser.add_argument("--heads", nargs="+", help="default: all")
+    parser.add_argument("--baselines", action="store_true", help="score trivial answers, too")
+    parser.add_argument("--sheets", type=Path, help="folder for pictures of best, median, worst")
     parser.add_argument("--radius", type=int, help="of the guided filter; 0: none")
 
 
@@ -244,6 +298,7 @@ def run(given: argparse.Namespace) -> None:
     if given.radius is not None:
         fields["radius"] = given.radius
     engine = Engine(Fitted(**fields), f"pip:{given.backbone}", given.size)
+    sheets = Sheets() if given.sheets else None
     found = list(
         rows(
             *(engine, given.data),
@@ -251,12 +306,18 @@ def run(given: argparse.Namespace) -> None:
             queries=given.queries,
             seed=given.seed,
             classes=given.classes,
+            baselines=given.baselines,
+            sheets=sheets,
         )
     )
+    if sheets:
+        sheets.write(given.sheets)
     result = {"model": fields, "size": given.size, "seed": given.seed, **tables(found)}
     result |= {**provenance(), "rows": found}
     if given.out:
         write_json(given.out, result)
+    for name, table in result.get("beside", {}).items():
+        print(f"{name}: " + ", ".join(f"{k} {100 * of['mean']:.1f}" for k, of in table.items()))
     for k, table in result["iou"].items():
         line = "  ".join(f"{name} {100 * value:.1f}" for name, value in table.items())
         print(f"{k} supports: {line}")
@@ -265,7 +326,19 @@ def run(given: argparse.Namespace) -> None:
 def tables(rows: list[dict]) -> dict[str, dict[str, dict[str, float]]]:
     """`mean` of IoU and of boundary IoU by the number of supports."""
     shots = sorted({row["shots"] for row in rows}, reverse=True)
-    return {
+    result = {
         what: {str(k): mean([row for row in rows if row["shots"] == k], what) for k in shots}
         for what in ("iou", "boundary_iou")
     }
+    beside = sorted({name for row in rows for name in row.get("beside", ())})
+    if beside:
+        result["beside"] = {
+            name: {
+                str(k): mean(
+                    [r | r["beside"] for r in rows if r["shots"] == k and "beside" in r], name
+                )
+                for k in shots
+            }
+            for name in beside
+        }
+    return result

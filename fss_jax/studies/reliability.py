@@ -20,6 +20,7 @@ from fss_jax.reports.provenance import provenance
 from fss_jax.runtime import arguments
 from fss_jax.runtime.files import write_json
 from fss_jax.scoring.calibration import expected_calibration_error
+from fss_jax.studies import photos
 
 STRENGTH = 0.01  # of the ridge, the rows weighing 1 together
 
@@ -121,8 +122,24 @@ def study(rows: list[dict]) -> dict:
                 for kind in np.unique(kinds).tolist()
             },
             "calibration_error": expected_calibration_error(present, here.astype(float)),
+            "emptied": _emptied(rows, present, kinds),
             "pictures": {kind: int((kinds == kind).sum()) for kind in np.unique(kinds).tolist()},
         },
+    }
+
+
+def _emptied(rows: list[dict], present: np.ndarray, kinds: np.ndarray) -> dict:
+    """What it costs and gains to empty the masks of pictures that seem not to show the class."""
+    away = present < reliability.NOT_HERE
+    kept = [
+        r | {"iou": 0.0} if gone and r["kind"] == "present" else r
+        for r, gone in zip(rows, away, strict=True)
+    ]
+    return {
+        "below": reliability.NOT_HERE,
+        "share": {kind: float(away[kinds == kind].mean()) for kind in np.unique(kinds).tolist()},
+        "mean_iou": photos.mean(rows)["mean"],
+        "mean_iou_then": photos.mean(kept)["mean"],
     }
 
 

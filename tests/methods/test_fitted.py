@@ -1,5 +1,7 @@
 """The fitted method: leave-one-out is what fitting without the image gives, and the contract holds."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,7 +37,8 @@ def toy():
         image[0, n, row : row + 24, col : col + 24, 0] += 170
         mask[0, n, row : row + 24, col : col + 24] = 1
     image, mask = jnp.asarray(image), jnp.asarray(mask)
-    variables = model.init(jax.random.key(0), image[:, :1], mask[:, :1], image[:, :1])
+    # Nothing but the backbone has parameters.
+    variables = jax.jit(functools.partial(model.init, method="features"))(jax.random.key(0), image)
     features = jax.jit(lambda x: model.apply(variables, x, method="features"))(image)
     fit = jax.jit(lambda f, m: model.apply(variables, f, m, method="fit"))
     answer = jax.jit(lambda t, f, x: model.apply(variables, t, f, x, method="answer"))
@@ -80,6 +83,23 @@ def test_a_support_without_object_finds_nothing_whatever_it_shows(toy):
         task = fit(part(features, index), 0 * mask[:, index])
         found = answer(task, part(features, slice(3, 4)), image[:, 3:])
         np.testing.assert_allclose(found, -SURE, atol=0.2)
+
+
+def test_a_support_of_which_nothing_is_decided_changes_nothing(toy):
+    """So any number of supports fits into a few sizes that are compiled."""
+    model, variables, image, mask, features, fit, answer = toy
+    task = fit(part(features, slice(0, 2)), mask[:, :2])
+    more = fit(
+        part(features, jnp.array([0, 1, 3, 3])),
+        mask[:, jnp.array([0, 1, 3, 3])].at[:, 2:].set(-1),
+    )
+    assert jax.tree.map(jnp.shape, task) == jax.tree.map(jnp.shape, more)
+    query = part(features, slice(3, 4)), image[:, 3:]
+    np.testing.assert_allclose(answer(more, *query), answer(task, *query), atol=2e-2)
+    told = [model.apply(variables, t, query[0], (SIDE, SIDE), method="judge") for t in (task, more)]
+    for name, value in told[0].items():
+        np.testing.assert_allclose(told[1][name], value, atol=1e-2)
+    np.testing.assert_allclose(more["agreement"][0, 2:], 0)
 
 
 def test_undecided_pixels_are_left_out(toy):
@@ -135,11 +155,27 @@ def test_neighbors_are_the_best_cosines():
     np.testing.assert_allclose(found, every.max(1), atol=1e-6)
 
 
+def test_merged_banks_hold_the_same_cells_whatever_fills_them_up():
+    x = cells.unit(normal(4, 64, 8))
+    shown = jnp.arange(4)[:, None] < 2
+    member = normal(4, 64, seed=4) > 0
+    banks = [neighbors.collect(x, side & shown, 64) for side in (member, ~member)]
+    query = cells.unit(normal(7, 8, seed=3))
+    expected = neighbors.score(query, *banks)
+    assert 0.01 < jnp.abs(expected).max() < neighbors.ALONE
+    for count in (128, 192):
+        found = [neighbors.merged(bank, count, 2) for bank in banks]
+        assert found[0].cells.shape == (1, count, 8)
+        np.testing.assert_allclose(neighbors.score(query, *found), expected, atol=1e-6)
+    fewer = neighbors.merged(banks[0], 64, 2)
+    assert fewer.valid.sum() == jnp.minimum((member & shown).sum(1), 32).sum()
+
+
 def test_neighbors_left_out_are_the_others():
     x = cells.unit(normal(3, 64, 8))
     member = normal(3, 64, seed=4) > 0
     inside, outside = neighbors.collect(x, member, 64), neighbors.collect(x, ~member, 64)
-    left = neighbors.left_out(x, inside, outside)
+    left = neighbors.left_out(x, inside, outside, jnp.ones(3, bool))
     for i in range(3):
         rest = jnp.array([j for j in range(3) if j != i])
         banks = (neighbors.Bank(b.cells[rest], b.valid[rest]) for b in (inside, outside))

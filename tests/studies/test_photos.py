@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fss_jax.studies import photos, reliability
+from fss_jax.studies import photos, photos_baselines, reliability
 
 
 def folder(tmp_path, classes=("a/one", "a/two", "b/three"), count=7):
@@ -58,6 +58,26 @@ def test_the_mean_is_over_pictures_then_classes_then_sets():
     ]
     rows.append({"set": "b", "class": "z", "kind": "far"})
     assert photos.mean(rows) == {"a": 0.75, "b": 0.25, "mean": 0.5}
+
+
+def test_the_baselines_are_what_they_are_called(tmp_path):
+    of = photos.find(folder(tmp_path))["a/one"]
+    truth = of[0].mask()
+    found = photos_baselines.masks(of[1:3], of[0], truth)
+    assert found["everything object"].all()
+    assert photos.iou(found["color histogram"], truth) > 0.8  # white on black
+    if photos_baselines.ORACLE in found:
+        rows, cols = np.nonzero(found[photos_baselines.ORACLE] & ~truth)
+        assert not len(rows)  # nothing outside the box
+
+
+def test_the_sheets_show_the_best_and_the_worst_of_a_set(tmp_path):
+    of = photos.find(folder(tmp_path))["a/one"]
+    sheets = photos.Sheets()
+    for score, photo in zip((0.2, 0.9, 0.5), of, strict=False):
+        sheets.add(5, score, photo, photo.mask())
+    sheets.write(tmp_path / "sheets")
+    assert [p.name for p in (tmp_path / "sheets").iterdir()] == ["a_5.png"]
 
 
 def test_the_regression_finds_the_weights_that_made_the_data():

@@ -14,7 +14,7 @@ from PIL import Image
 from data_builders.mask_choice import Choice
 from data_builders.pictures import FORMATS
 from fss_jax.data.imaging import VOID
-from fss_jax.labelling import job, labels, pictures
+from fss_jax.labelling import feature_cache, job, labels, pictures
 from fss_jax.labelling.app.editor import bound
 from fss_jax.labelling.app.guard import Guard, is_local, known_hosts, plain
 from fss_jax.labelling.app.people import SHARED, People, of, read_logins
@@ -382,6 +382,7 @@ def run(
         raise ValueError(f"the page needs gradio ({error}): pip install 'fss_jax[app]'") from error
     messages.use_compilation_cache()
     logins = read_logins(logins_file) if logins_file else {}
-    segmenter = job.open_segmenter(Path(workdir) if workdir else None, checkpoint)
+    cache = feature_cache.usual()
+    segmenter = job.open_segmenter(Path(workdir) if workdir else None, checkpoint, cache=cache)
     people = People(segmenter, folder, shared=shared, logins=logins)
     serve(people, host, port, more_hosts=known_as)

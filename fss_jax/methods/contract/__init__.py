@@ -39,6 +39,12 @@ class Method(nn.Module):
       order_matters: whether the order of the shots changes the answer.
       tuned: a field whose value is chosen by scores on training classes, such as a regularizer's
         strength; '': none.
+      in_parts: whether the features of an image depend on nothing else, and the method has
+        features: (image [b, n, h, w, 3]) -> {level: [b, n, ...]}, which float16 holds well enough;
+        fit: (support features, mask [b, k, h, w]) -> task;
+        answer: (task, query features, image [b, q, h, w, 3]) -> logits [b, q, h, w].
+        Callers may keep features, and add supports that are undecided everywhere: they change
+        nothing.
       toy: values of fields with which it is small; a backbone adds its own (see `methods.toy_fields`).
       published_parameters: how many parameters each part has at the fields' defaults, as published;
         '' is the whole.
@@ -50,6 +56,11 @@ class Method(nn.Module):
       call_ways: (support_image [b, n, k, h, w, 3], support_mask, query_image) -> [b, q, 1 + n, H, W],
         scores of the background and of n classes at once. The mask is of each image's own class, -1
         on the episode's other classes. Without it a caller asks for one class at a time.
+      judge: (task, query features, (h, w)) -> of each query [b, q] 'present', the probability that
+        it shows the object, 'expected_iou' of its mask if it does, and 'found', 0 where the mask had
+        better be empty. Only with `in_parts`.
+      agreement: (task) -> [b, n], the IoU of each support's mask as the others find it, in their
+        order, n being as large or larger.
     """
 
     trained: ClassVar[bool] = True
@@ -59,12 +70,15 @@ class Method(nn.Module):
     own_losses: ClassVar[Mapping[str, str]] = {}
     order_matters: ClassVar[bool] = False
     tuned: ClassVar[str] = ""
+    in_parts: ClassVar[bool] = False
     toy: ClassVar[Mapping[str, Any]] = {}
     published_parameters: ClassVar[Mapping[str, int]] = {}
 
     merge: ClassVar[Callable | None] = None
     update: ClassVar[Callable | None] = None
     call_ways: ClassVar[Callable | None] = None
+    judge: ClassVar[Callable | None] = None
+    agreement: ClassVar[Callable | None] = None
 
     @property
     def serves_its_shots_only(self) -> bool:

@@ -70,11 +70,13 @@ def threshold(
 ) -> tuple[Float[Array, ""], Float[Array, "k"]]:
     """The threshold of the best mean IoU over images, and each image's IoU at it.
 
-    Images that show no object have no say.
+    Images that show no object have no say, those of which nothing is decided not even in what is
+    tried.
     """
     shown = inside.sum(1) > 0
     quantiles = 1 - jnp.geomspace(0.002, 0.98, THRESHOLDS)
-    tried = jnp.quantile(logits[:, ::3].reshape(-1), quantiles)
+    some = jnp.where((inside + outside).sum(1, keepdims=True) > 0, logits, jnp.nan)[:, ::3]
+    tried = jnp.nan_to_num(jnp.nanquantile(some.reshape(-1), quantiles))
     found = overlaps(logits, inside, outside, tried)
     mean = (found * shown[:, None]).sum(0) / jnp.maximum(shown.sum(), 1)
     # A plateau's middle is surer than a peak: the supports are few.

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 SEGMENT = 32  # cells of a bank that give one candidate for "the best few"
 ALONE = 1.0  # the score where a support shows no background; its negative where it shows no object
@@ -26,7 +26,7 @@ def collect(cells: Float[Array, "k m d"], member: Bool[Array, "k m"], count: int
     """At most `count` member cells of each image, spread at random but always alike.
 
     Args:
-      count: is rounded up to whole segments.
+      count: is rounded up to whole segments; the first ones are filled first.
     """
     count = -(-count // SEGMENT) * SEGMENT
     priority = jax.random.uniform(jax.random.key(0), cells.shape[1:2])
@@ -37,6 +37,25 @@ def collect(cells: Float[Array, "k m d"], member: Bool[Array, "k m"], count: int
         cells = jnp.pad(cells, ((0, 0), (0, surplus), (0, 0)))
     best, index = jax.lax.top_k(priority, count)
     return Bank(jnp.take_along_axis(cells, index[..., None], 1), best >= 0)
+
+
+def merged(bank: Bank, count: int, images: Int[Array, ""] | int) -> Bank:
+    """At most `count` cells of all images as those of one: what they cost does not depend on k.
+
+    Args:
+      count: is rounded up to whole segments.
+      images: that have valid cells at all; each gives as many segments at most.
+    """
+    k, n, d = bank.cells.shape
+    segments, room = n // SEGMENT, -(-count // SEGMENT)
+    valid = bank.valid.reshape(k, segments, SEGMENT)
+    each = jnp.maximum(room // jnp.maximum(images, 1), 1)
+    wanted = valid.any(-1) & (jnp.arange(segments) < each)[None]
+    index = jnp.nonzero(wanted.reshape(-1), size=room, fill_value=0)[0]
+    there = jnp.arange(room) < wanted.sum()
+    chosen = bank.cells.reshape(k * segments, SEGMENT, d)[index]
+    valid = valid.reshape(k * segments, SEGMENT)[index] & there[:, None]
+    return Bank(chosen.reshape(1, room * SEGMENT, d), valid.reshape(1, -1))
 
 
 def candidates(query: Float[Array, "m d"], bank: Bank) -> Float[Array, "m k segments"]:
@@ -78,15 +97,26 @@ def score(
 
 
 def left_out(
-    cells: Float[Array, "k m d"], inside: Bank, outside: Bank, few: int = 5
+    cells: Float[Array, "k m d"],
+    inside: Bank,
+    outside: Bank,
+    asked: Bool[Array, "k"],
+    few: int = 5,
 ) -> Float[Array, "k m"]:
-    """`score` of each support image by the others; with one image, by itself."""
+    """`score` of each support image by the others; with one image, by itself.
+
+    Args:
+      asked: the images that are scored; zeros are the answer of others.
+    """
     k = len(cells)
     others = ~jnp.eye(k, dtype=bool) if k > 1 else jnp.ones((1, 1), bool)
 
-    def one(image):  # one after another: the cosines of all would not fit
-        query, used = image
+    def answer(query, used):
         sides = (best_mean(candidates(query, bank), used, few) for bank in (inside, outside))
         return margin(*sides)
 
-    return jax.lax.map(one, (cells, others))
+    def one(image):  # one after another: the cosines of all would not fit
+        query, used, wanted = image
+        return jax.lax.cond(wanted, answer, lambda *_: jnp.zeros(len(query)), query, used)
+
+    return jax.lax.map(one, (cells, others, asked))

@@ -10,6 +10,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+# Below this probability of being there, a picture's mask is emptied: on the development photographs
+# that cost no mask worth keeping (docs/photographs.md).
+NOT_HERE = 0.2
 TOP = 0.01  # the part of an image's cells whose scores say whether the object is there at all
 # Of `known`'s numbers, then an offset; for one support, whose agreement is its own, and for more.
 EXPECTED_IOU = {
@@ -71,7 +74,9 @@ def known(
 
 
 def judged(
-    numbers: Float[Array, "*b 5"], weights: dict[int, tuple[float, ...]], supports: int
+    numbers: Float[Array, "*b 5"],
+    weights: dict[int, tuple[float, ...]],
+    supports: Float[Array, "*#b"] | int,
 ) -> Float[Array, "*b"]:
     """A regression's answer in 0..1.
 
@@ -80,5 +85,6 @@ def judged(
       weights: EXPECTED_IOU or PRESENT.
       supports: how many there are.
     """
-    chosen = jnp.asarray(weights[min(supports, 2)], jnp.float32)
-    return jax.nn.sigmoid(numbers @ chosen[:-1] + chosen[-1])
+    one, more = (jnp.asarray(weights[n], jnp.float32) for n in (1, 2))
+    chosen = jnp.where(jnp.asarray(supports)[..., None] > 1, more, one)
+    return jax.nn.sigmoid((numbers * chosen[..., :-1]).sum(-1) + chosen[..., -1])

@@ -1,0 +1,94 @@
+"""How long a folder takes to be labelled, and to be labelled again after a correction.
+
+    python -m benchmarks.correcting --data ../shared/data/photobench --class mug/mug
+
+Five pictures of the class are the support, and pictures of all classes, at their own sizes, the
+folder. One mask after another is replaced by a person's. Processor seconds count on a busy machine.
+"""
+
+import argparse
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from PIL import Image
+
+from benchmarks import machine
+from fss_jax import Segmenter
+from fss_jax.labelling import corrections, job
+from fss_jax.labelling.feature_cache import FeatureCache
+from fss_jax.runtime import arguments, files, messages
+from fss_jax.studies import photos
+
+
+def prepare(place: Path, found: dict, name: str, count: int) -> list[tuple[int, photos.Photo]]:
+    """PLACE/support and PLACE/images; returns those of the images that show the class."""
+    own, *others = [found[name], *(of for other, of in found.items() if other != name)]
+    for kind in ("support/image", "support/label", "images"):
+        (place / kind).mkdir(parents=True)
+    for photo in own[:5]:
+        shutil.copyfile(photo.image, place / f"support/image/{photo.name}.jpg")
+        shutil.copyfile(photo.image.with_suffix(".png"), place / f"support/label/{photo.name}.png")
+    rows = [own[5:], *others]
+    turns = [of[i] for i in range(max(map(len, rows))) for of in rows if i < len(of)][:count]
+    for n, photo in enumerate(turns):
+        shutil.copyfile(photo.image, place / f"images/{n}.jpg")
+    return [(n, photo) for n, photo in enumerate(turns) if photo.folder == own[0].folder]
+
+
+def measure(data: Path, name: str, count: int, rounds: int) -> dict:
+    """Seconds of the first labelling and of `rounds` more, each after a correction."""
+    facts = machine.facts()
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        mine = prepare(place, photos.find(data), name, count)
+        given = argparse.Namespace(
+            support=place / "support", images=place / "images", out=place / "out", coco="",
+            labelme=False, instances=False,
+        )  # fmt: skip
+        segmenter = Segmenter.default(cache=FeatureCache(place / "features"))
+        rows = []
+        for turn in range(rounds + 1):
+            began, busy = time.perf_counter(), time.process_time()
+            labels, shown = job.open_folder(given)
+            examples = corrections.examples(shown, labels)
+            segmenter.set_support(corrections.as_support(examples))
+            fitted = time.perf_counter(), time.process_time()
+            again = job.relabel(segmenter, labels, progress=False)
+            ended = time.perf_counter(), time.process_time()
+            rows.append(
+                {
+                    "examples": sum(map(len, examples.values())),
+                    "images": again,
+                    "fit_s": fitted[0] - began,
+                    "fit_processor_s": fitted[1] - busy,
+                    "s_per_image": (ended[0] - fitted[0]) / again,
+                    "processor_s_per_image": (ended[1] - fitted[1]) / again,
+                }
+            )
+            if turn < len(mine):
+                n, photo = mine[turn]
+                Image.fromarray(photo.mask()).save(labels.mask_path(f"{n}.jpg", "support"))
+    return {"pictures": count, "rounds": rows, "memory_bytes": machine.peak_bytes(), **facts}
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.correcting")
+    parser.add_argument("--data", type=Path, required=True, help="SET/CLASS/{n}.jpg and {n}.png")
+    parser.add_argument("--class", dest="name", default="mug/mug")
+    parser.add_argument("--pictures", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments.add(parser, "--out", type=Path)
+    given = parser.parse_args(argv)
+    messages.use_compilation_cache()
+    result = measure(given.data, given.name, given.pictures, given.rounds)
+    if given.out:
+        files.write_json(given.out, result)
+    for row in result["rounds"]:
+        print(" ".join(f"{k} {v:.3g}" for k, v in row.items()))
+    print(machine.line(result), f"{result['memory_bytes'] / 2**30:.1f} GiB")
+
+
+if __name__ == "__main__":
+    main()
