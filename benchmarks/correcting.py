@@ -57,6 +57,8 @@ def measure(data: Path, name: str, count: int, rounds: int) -> dict:
             fitted = time.perf_counter(), time.process_time()
             again = job.relabel(segmenter, labels, progress=False)
             ended = time.perf_counter(), time.process_time()
+            if not again:  # no more pictures of the class to correct
+                break
             rows.append(
                 {
                     "examples": sum(map(len, examples.values())),
