@@ -134,10 +134,10 @@ def markdown(results: dict[str, dict[str, dict]]) -> str:
 
 
 def plot(results: dict[str, dict[str, dict]]) -> bytes:
-    """A PNG of the normalized distributions of images per class, after FSS-1000's Figure 1.
+    """A PNG of the distributions of images over classes, each with unit area (FSS-1000, Figure 1).
 
-    Classes are ranked by their images; both axes are fractions, of the classes and of the largest
-    class. A balanced dataset is a level line at 1.
+    Classes are ranked by their images, as a fraction of all classes; the height is a class's images
+    over the mean. A balanced dataset is a level line at 1.
     """
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.add_subplot()
@@ -146,9 +146,11 @@ def plot(results: dict[str, dict[str, dict]]) -> bytes:
         rank = (np.arange(len(counts)) + 0.5) / len(counts)
         style = "-" if number < 10 else "--"  # there are ten colors
         label = f"{dataset} ({len(counts)} classes)"
-        axes.plot(rank, counts / counts.max(), style, label=label, marker="." * (len(counts) < 100))
-    axes.set(xlim=(0, 1), ylim=(0, 1.05), xlabel="class, by rank (fraction of all classes)")
-    axes.set_ylabel("images (fraction of the largest class)")
+        axes.plot(
+            rank, counts / counts.mean(), style, label=label, marker="." * (len(counts) < 100)
+        )
+    axes.set(xlim=(0, 1), ylim=(0, None), xlabel="class, by rank (fraction of all classes)")
+    axes.set_ylabel("images of a class / mean (unit area)")
     axes.legend(frameon=False, fontsize="small")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150)

@@ -4,6 +4,7 @@ import csv
 import functools
 import hashlib
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,6 +94,37 @@ def hierarchy() -> dict[str, Place]:
 def super_categories() -> dict[str, str]:
     """The first super-category of each of the 1000 class names, in our own map (README.md)."""
     return {name: place.super_category for name, place in hierarchy().items()}
+
+
+# What PASCAL VOC calls some of COCO's classes.
+VOC_NAMES = {
+    "aeroplane": "airplane",
+    "diningtable": "dining table",
+    "motorbike": "motorcycle",
+    "pottedplant": "potted plant",
+    "sofa": "couch",
+    "tvmonitor": "tv",
+}
+
+
+@functools.cache
+def common_objects() -> dict[str, str]:
+    """COCO's class of the same objects, of those classes that have one; our own map (README.md)."""
+    with Path(__file__).with_name("common_objects.csv").open(newline="") as file:
+        return {row["class_name"]: row["coco_class"] for row in csv.DictReader(file)}
+
+
+def shown_by(names: Iterable[str], others: Iterable[str]) -> set[str]:
+    """Those of FSS-1000's class names whose objects are among the classes of another dataset.
+
+    Args:
+      others: class names of PASCAL VOC or COCO; or of FSS-1000 itself, then only equal names count.
+    """
+    known = set(others)
+    if known <= set(super_categories()):
+        return set(names) & known
+    known |= {VOC_NAMES.get(name, name) for name in known}
+    return {name for name in names if common_objects().get(name) in known}
 
 
 @functools.cache

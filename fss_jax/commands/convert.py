@@ -21,8 +21,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="kind", default="", help="its format, as coco")
     parser.add_argument("--to", required=True, help="the format to write")
     parser.add_argument("--out", type=Path, required=True, help="a folder, new or empty")
-    parser.add_argument("--images", type=Path, help="a folder, searched to the bottom")
-    arguments.add(parser, "--instances")
+    arguments.add(parser, "--images", "--instances")
     parser.add_argument(
         "--polygons", action="store_true", help="polygons, where the format also has codes"
     )

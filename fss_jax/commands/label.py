@@ -34,16 +34,7 @@ STOPPED = "stopped; the same command continues"
 
 def add_job_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that labelling and correcting share."""
-    parser.add_argument(
-        "--support",
-        type=Path,
-        required=True,
-        help="labelled examples: image/x.jpg with label/x.png, x.jpg beside x.png, x.png beside "
-        "x_mask.png, one such folder per class, or the files of a label tool (docs/formats.md)",
-    )
-    parser.add_argument(
-        "--images", type=Path, required=True, help="a folder, searched to the bottom"
-    )
+    arguments.add(parser, "--support", "--images", required=True)
     arguments.add(parser, "--out", type=Path, required=True)
     config_flags.add(parser)
     arguments.add(parser, "--workdir", type=Path)

@@ -1,4 +1,4 @@
-"""Published tables as experiments: `fss experiments NAME`.
+"""Published tables and figures as experiments: `fss experiments NAME`.
 
 Each file here has `EXPERIMENT`, a `runner.Experiment`: what to train, from which weights, and which
 scores fill the table. Some have `SMALL`, too: the same table at a size for two CPU cores.
@@ -7,12 +7,16 @@ scores fill the table. Some have `SMALL`, too: the same table at a size for two 
 import difflib
 
 from fss_jax.experiments import (
+    fss_figure6,
+    fss_figure8,
     fss_pascal,
+    fss_table1,
     fss_table2,
     fss_table3,
     fss_table4,
     fss_table5,
     fss_table6,
+    given_images,
     oslsm_figure3,
     oslsm_table1,
     oslsm_table2,
@@ -22,18 +26,24 @@ from fss_jax.experiments.runner import Experiment
 _MODULES = {
     module.__name__.rpartition(".")[2]: module
     for module in (
+        fss_table1,
         fss_table2,
         fss_table3,
         fss_table4,
         fss_table5,
         fss_table6,
         fss_pascal,
+        fss_figure6,
+        fss_figure8,
         oslsm_table1,
         oslsm_table2,
         oslsm_figure3,
     )
 }
-EXPERIMENTS: dict[str, Experiment] = {name: m.EXPERIMENT for name, m in _MODULES.items()}
+EXPERIMENTS: dict[str, Experiment] = {
+    **{name: m.EXPERIMENT for name, m in _MODULES.items()},
+    **given_images.EXPERIMENTS,
+}
 SMALL: dict[str, Experiment] = {
     f"{name}_small": m.SMALL for name, m in _MODULES.items() if hasattr(m, "SMALL")
 }

@@ -5,16 +5,16 @@ import json
 import logging
 from pathlib import Path
 
+from fss_jax import weights
 from fss_jax.experiments import toy
 from fss_jax.experiments.runner import Scoring, Training, train_until
-from fss_jax.reports.figures import plt
+from fss_jax.reports.figures import COLORS, plt
 from fss_jax.reports.page import Table, interval, percent
 from fss_jax.reports.provenance import provenance_line
 from fss_jax.runtime import checkpoints, files
 from fss_jax.scoring import results
 
 log = logging.getLogger(__name__)
-COLORS = ("#33508f", "#dc267f", "#009e73", "#ffb000", "#648fff")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,30 +38,46 @@ class LearningCurves:
     notes: str = ""
 
     def run(self, name: str, data_dir: str | Path, workdir: Path) -> str:
-        """Trains, scores and draws WORKDIR/NAME.png; returns its table."""
-        scores = {}
+        """Trains, scores and draws WORKDIR/NAME.png; returns its table.
+
+        A line whose weights are not there is left out, and named.
+        """
+        scores, left_out = {}, {}
         for label, training in self.lines:
+            missing = weights.absent(training.get_config(data_dir, workdir).init)
+            if missing:
+                log.warning("%s is left out: %s", label, missing)
+                left_out[label] = missing
+                continue
             scores[label] = [
                 self._score(name, label, training, mark, data_dir, workdir) for mark in self.marks
             ]
         levels = {}
         for level in self.levels:
+            missing = level.training and weights.absent(f"workdir:{workdir / level.training}")
+            if missing:
+                left_out[level.row] = missing
+                continue
             path = workdir / "scores" / name / level.file
             if not path.is_file():
                 log.info("scoring %s", level.row)
                 files.write_json(path, level.score(data_dir, workdir))
             levels[level.row] = json.loads(path.read_text())
+        if not scores:
+            raise ValueError(f"{name} has no line to draw: " + "; ".join(left_out.values()))
         self._draw(workdir / f"{name}.png", scores, levels)
-        return self._table(name, scores, levels)
+        return self._table(name, scores, levels, left_out)
 
     def shrink(self) -> "LearningCurves":
         probe = Scoring("", "", "", None, self.settings)
         return dataclasses.replace(
             self,
-            lines=tuple((label, toy.shrink_training(one)) for label, one in self.lines[:2]),
+            lines=tuple(
+                (label, toy.shrink_training(one)) for label, one in (self.lines[0], self.lines[-1])
+            ),
             marks=(1, 2),
             settings=dict(toy.shrink_scoring(probe).settings),
-            levels=tuple(map(toy.shrink_scoring, self.levels)),
+            levels=tuple(map(toy.shrink_scoring, self.levels[:1])),
         )
 
     def _score(self, name, label, training: Training, mark: int, data_dir, workdir: Path) -> dict:
@@ -106,7 +122,7 @@ class LearningCurves:
             figure.savefig(temporary, format="png", dpi=120)
         plt.close(figure)
 
-    def _table(self, name: str, scores: dict, levels: dict) -> str:
+    def _table(self, name: str, scores: dict, levels: dict, left_out: dict[str, str]) -> str:
         def cell(score: dict) -> str:
             return f"{percent(score['miou'])} ({interval(score['miou_ci95'])})"
 
@@ -114,6 +130,9 @@ class LearningCurves:
         rows += [[label, *[cell(score)] * len(self.marks)] for label, score in levels.items()]
         head = ["mIoU %", *(f"step {mark}" for mark in self.marks)]
         lines = [f"![{name}]({name}.png)", "", str(Table(head, rows))]
+        if left_out:
+            named = "; ".join(f"{label} ({why})" for label, why in left_out.items())
+            lines += ["", f"Left out, for want of weights: {named}."]
         last = next(iter(scores.values()))[-1]
         lines += [
             "",

@@ -59,7 +59,12 @@ EXPERIMENT = Experiment(
             f"PASCAL-5i fold {fold} 5-shot",
             _name(row, fold),
             published,
-            {"dataset": f"pascal_5i/fold{fold}", "protocol": "oslsm_release", "shots": 5},
+            {
+                "dataset": f"pascal_5i/fold{fold}",
+                "protocol": "oslsm_release",
+                "shots": 5,
+                **(oslsm_table1.STOPPING if row == "OSLSM" else {}),
+            },
         )
         for row, numbers in PUBLISHED.items()
         for fold, published in enumerate(numbers)

@@ -7,16 +7,29 @@ from fss_jax.experiments.curves import LearningCurves
 from fss_jax.experiments.runner import BaseTraining, Experiment, Scoring, Training
 
 FOLD0 = {"dataset": "pascal_5i/fold0"}
-IMAGENET_1000 = {"init": "torchvision:alexnet"}
-# The paper trained it on the 771 classes of ImageNet that are not PASCAL's; no file was published.
-IMAGENET_771 = {"init": "torchvision:alexnet:weights/alexnet771.pth", "init_skip": "fc8"}
+IMAGENET_1000 = {"init": "caffe:alexnet"}
+# ImageNet without the 229 classes that are PASCAL's: data_builders/pascal_5i/imagenet_classes.csv.
+IMAGENET_771 = {"init": "caffe:alexnet:weights/alexnet771.caffemodel"}
 ONE_SHOT = {"protocol": "oslsm_release", "shots": 1, "trivial": False}
+
+
+def _logistic(classes: int) -> Scoring:
+    """Logistic regression on the base network of those initial weights."""
+    base = "base_alexnet" if classes == 1000 else f"base_alexnet_{classes}"
+    settings = FOLD0 | ONE_SHOT
+    row = f"LogReg, ImageNet-{classes}"
+    return Scoring(row, "fold 0 1-shot", base, None, settings, "logistic/alexnet", FOLD0)
+
 
 EXPERIMENT = Experiment(
     title="OSLSM Figure 3: initial weights, AlexNet, PASCAL-5i fold 0",
     notes="Published as curves only (arXiv 1709.03410, Figure 3): both initial weights end at similar "
-    "scores, above the Siamese network's 28.1. weights/alexnet771.pth is to be trained by you.",
-    trainings=(BaseTraining("base_alexnet", "fcn/alexnet", FOLD0 | IMAGENET_1000),),
+    "scores, above the Siamese network's 28.1. ImageNet-771: weights/alexnet771.caffemodel, the "
+    "PASCAL-removed model of Huh et al. (minyoungg/wmigftl) or one of your own.",
+    trainings=(
+        BaseTraining("base_alexnet", "fcn/alexnet", FOLD0 | IMAGENET_1000),
+        BaseTraining("base_alexnet_771", "fcn/alexnet", FOLD0 | IMAGENET_771),
+    ),
     scorings=(),
     parts=(
         LearningCurves(
@@ -27,23 +40,17 @@ EXPERIMENT = Experiment(
                 ),
                 (
                     "OSLSM, ImageNet-771",
-                    Training("oslsm_alexnet_771", "oslsm/alexnet", FOLD0 | IMAGENET_771),
+                    Training(
+                        "oslsm_alexnet_771",
+                        "oslsm/alexnet",
+                        FOLD0 | IMAGENET_771 | {"model.num_outputs": 771},
+                    ),
                 ),
                 ("OSLSM, none", Training("oslsm_alexnet_none", "oslsm/alexnet", FOLD0)),
             ),
             marks=(5_000, 10_000, 20_000, 30_000, 45_000, 60_000),
             settings=FOLD0 | ONE_SHOT,
-            levels=(
-                Scoring(
-                    "LogReg, ImageNet-1000",
-                    "fold 0 1-shot",
-                    "base_alexnet",
-                    None,
-                    FOLD0 | ONE_SHOT,
-                    "logistic/alexnet",
-                    FOLD0,
-                ),
-            ),
+            levels=(_logistic(1000), _logistic(771)),
         ),
     ),
 )

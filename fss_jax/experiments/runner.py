@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from ml_collections import ConfigDict
 
-from fss_jax import configs
+from fss_jax import configs, weights
 from fss_jax.reports.page import Table, interval, percent
 from fss_jax.reports.provenance import provenance_line
 from fss_jax.runtime import checkpoints, files
@@ -164,6 +164,37 @@ def train_until(part: Training, config: ConfigDict, folder: Path) -> None:
         )
 
 
+def scored(scoring: Scoring, data_dir: str | Path, workdir: Path) -> dict:
+    """What `Scoring.score` gives, kept in WORKDIR/scores as long as its training has the same step."""
+    path = workdir / "scores" / scoring.file
+    step = 0
+    if scoring.training:
+        which = scoring.settings.get("checkpoint", "best")
+        step = int(checkpoints.checkpoint_folder(workdir / scoring.training, which).name)
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    if known.get("training_step") != step:  # none, or of a shorter training
+        log.info("%s: scoring %s", scoring.row, scoring.column)
+        known = scoring.score(data_dir, workdir) | {"training_step": step}
+        files.write_json(path, known)
+    return known
+
+
+def by_checkpoint(experiment: Experiment, which: str) -> Experiment:
+    """The experiment with every trained method scored at its 'best' or its 'latest' checkpoint.
+
+    'latest' is the end of training, where OSLSM's paper stops (4.3); 'best' is by validation.
+    """
+    return dataclasses.replace(
+        experiment,
+        scorings=tuple(
+            one
+            if one.config
+            else dataclasses.replace(one, settings={**one.settings, "checkpoint": which})
+            for one in experiment.scorings
+        ),
+    )
+
+
 def run(name: str, experiment: Experiment, data_dir: str | Path, workdir: Path) -> str:
     """Runs what is missing of an experiment and writes WORKDIR/NAME.md; returns its text.
 
@@ -183,19 +214,15 @@ def run(name: str, experiment: Experiment, data_dir: str | Path, workdir: Path) 
 
     scores = []
     for scoring in experiment.scorings:
-        path = workdir / "scores" / scoring.file
-        step = 0
         if scoring.training:  # just before it is scored, so that a stopped run has whole rows
             ensure(scoring.training)
-            step = int(checkpoints.checkpoint_folder(workdir / scoring.training).name)
-        known = json.loads(path.read_text()) if path.is_file() else {}
-        if known.get("training_step") != step:  # none, or of a shorter training
-            log.info("%s: scoring %s", scoring.row, scoring.column)
-            known = scoring.score(data_dir, workdir) | {"training_step": step}
-            files.write_json(path, known)
-        scores.append(known)
-    for training_name in parts:  # what only the parts below need
-        ensure(training_name)
+        scores.append(scored(scoring, data_dir, workdir))
+    for training_name, part in parts.items():  # what only the parts below need
+        missing = weights.absent(part.get_config(data_dir, workdir).init)
+        if missing:  # they name what they leave out
+            log.warning("%s is not trained: %s", training_name, missing)
+        else:
+            ensure(training_name)
     text = table(experiment, scores)
     for part in experiment.parts:
         text += "\n" + part.run(name, data_dir, workdir)

@@ -8,7 +8,7 @@ import jax
 
 from data_builders.prepare import prepare as prepare_dataset
 from fss_jax import configs, methods
-from fss_jax.experiments.runner import Experiment, Scoring, Training
+from fss_jax.experiments.runner import Experiment, Part, Scoring, Training
 from fss_jax.methods import backbones
 
 CLASSES = 12
@@ -63,8 +63,21 @@ def shrink(experiment: Experiment) -> Experiment:
         title=f"{experiment.title} (toy run: these numbers mean nothing)",
         trainings=tuple(trainings.values()),
         scorings=tuple(scorings.values()),
-        parts=tuple(part.shrink() for part in experiment.parts),
+        parts=tuple(_renamed(part.shrink(), same) for part in experiment.parts),
     )
+
+
+def _renamed(part: Part, same: Mapping[str, str]) -> Part:
+    """A part whose trainings go by the names of those that stand for them."""
+    changed: dict[str, Any] = {}
+    if hasattr(part, "scorings"):
+        changed["scorings"] = tuple(
+            dataclasses.replace(one, training=same.get(one.training, one.training))
+            for one in part.scorings
+        )
+    if hasattr(part, "training"):
+        changed["training"] = same.get(part.training, part.training)
+    return dataclasses.replace(part, **changed) if changed else part
 
 
 def changes(config: str, wanted: Mapping[str, Any], start: bool = False) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import argparse
 import difflib
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from fss_jax.runtime import messages
@@ -122,6 +123,7 @@ FLAGS: dict[str, dict[str, Any]] = {
         "help": "for examples and labels; otherwise WORKDIR/app or ./labelling (app), ./studio (serve)"
     },
     "--host": {"default": "127.0.0.1", "help": "who may open it; otherwise only here"},
+    "--images": {"type": Path, "help": "a folder, searched to the bottom"},
     "--instances": {"action": "store_true", "help": "connected parts become objects of their own"},
     "--known_as": {
         "action": "append",
@@ -138,6 +140,11 @@ FLAGS: dict[str, dict[str, Any]] = {
     "--traceback": {
         "action": "store_true",
         "help": "where in the code an error came from, for a report of it",
+    },
+    "--support": {
+        "type": Path,
+        "help": "labelled examples: image/x.jpg with label/x.png, x.jpg beside x.png, x.png beside "
+        "x_mask.png, one such folder per class, or the files of a label tool (docs/formats.md)",
     },
     "--workdir": {"help": "the folder of one training: its checkpoints, logs and results"},
 }

@@ -3,15 +3,22 @@
 The trainings themselves are `make toy`.
 """
 
+import dataclasses
 import inspect
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from fss_jax import experiments, methods
 from fss_jax.cli import main
-from fss_jax.experiments import oslsm_table1, runner, toy
+from fss_jax.experiments import given_images, oslsm_table1, runner, toy
+from fss_jax.experiments.categories import SuperCategories
 from fss_jax.experiments.curves import LearningCurves
+from fss_jax.experiments.fss_table6 import LabelTimes
+from fss_jax.experiments.given_images import GivenImages
 from fss_jax.experiments.runner import BaseTraining, Experiment, Scoring, Training
+from fss_jax.experiments.side_by_side import SideBySide
 from fss_jax.experiments.timing import TimingTable, measure
 from fss_jax.scoring import protocols, results
 
@@ -40,8 +47,10 @@ def test_an_experiment_names_only_what_exists(name, shrunk, tmp_path):
         assert not shrunk or (config.steps == 2 and config.dataset == toy.DATASET)
     known = set(inspect.signature(results.evaluate).parameters)
     scorings = list(experiment.scorings)
-    for part in parts(experiment, TimingTable):
+    for part in parts(experiment, (TimingTable, SuperCategories, SideBySide)):
         scorings += part.scorings
+    for part in parts(experiment, (LabelTimes, GivenImages)):
+        assert part.training in (trained if part.training else {""})
     for part in parts(experiment, LearningCurves):
         scorings += part.levels
     for scoring in scorings:
@@ -226,6 +235,95 @@ def test_methods_take_turns_after_all_are_warm():
 
 def test_a_toy_run_does_once_what_differed_in_its_fold():
     tiny = toy.shrink(experiments.EXPERIMENTS["oslsm_table1"])
-    assert [part.name for part in tiny.trainings] == ["oslsm_fold0", "base_fold0", "siamese_fold0"]
-    assert {s.row for s in tiny.scorings} == {r for r, _ in oslsm_table1.PUBLISHED}
-    assert len(tiny.scorings) == len(oslsm_table1.PUBLISHED)
+    assert [part.name for part in tiny.trainings] == [
+        "oslsm_fold0", "base_fold0", "siamese_fold0", "oslsm_dilated_fold0",
+    ]  # fmt: skip
+    dilated = {("OSLSM, dilated", shots) for shots in oslsm_table1.DILATED}
+    assert {s.row for s in tiny.scorings} == {r for r, _ in {*oslsm_table1.PUBLISHED, *dilated}}
+    assert len(tiny.scorings) == len(oslsm_table1.PUBLISHED) + len(dilated)
+
+
+def test_a_part_of_a_toy_run_asks_for_trainings_that_stand_for_others():
+    tiny = toy.shrink(experiments.EXPERIMENTS["fss_figure6"])
+    kept = [training.name for training in tiny.trainings]
+    assert kept == ["fs_pascal_bce", "fss1000_bce"]  # of three: the first two differ in data alone
+    for part in tiny.parts:
+        assert [scoring.training for scoring in part.scorings] == [kept[0], kept[0], kept[1]]
+
+
+def test_oslsm_is_scored_where_its_paper_stops_and_best_by_validation_is_the_alternative():
+    table = experiments.EXPERIMENTS["oslsm_table1"]
+    which = {s.row: s.settings.get("checkpoint", "best") for s in table.scorings}
+    assert which["OSLSM"] == which["OSLSM, dilated"] == "latest" and which["Siamese"] == "best"
+    best = runner.by_checkpoint(table, "best")
+    assert {s.settings["checkpoint"] for s in best.scorings if not s.config} == {"best"}
+    assert not any("checkpoint" in s.settings for s in best.scorings if s.config)
+    files = [{s.file for s in one.scorings if s.row == "OSLSM"} for one in (table, best)]
+    assert not files[0] & files[1], "one score must not stand for the other"
+
+
+def test_a_line_whose_weights_are_absent_is_left_out_and_named(calls, tmp_path):
+    there = Training("one", "relation/small", {"schedule": "constant"})
+    absent = Training("two", "relation/small", {"init": f"dino:{tmp_path}/absent"})
+    level = Scoring("LogReg, absent", "x", "two", None, {"protocol": "uniform"}, "oslsm/quickstart")
+    figure = LearningCurves(
+        (("here", there), ("absent", absent)), (2, 4), {"protocol": "uniform"}, (level,)
+    )
+    experiment = Experiment("A figure", "Notes.", (absent,), (), (figure,))
+    text = runner.run("figure", experiment, "data", tmp_path)
+    assert [name for kind, name, _ in calls if kind == "train"] == ["one", "one"]
+    assert f"Left out, for want of weights: absent ({tmp_path}/absent is not there); " in text
+    assert "LogReg, absent" in text and "| here |" in text
+    assert (tmp_path / "figure.png").stat().st_size > 1000
+    alone = Experiment("A figure", "Notes.", (), (), (LearningCurves(figure.lines[1:], (2,), {}),))
+    with pytest.raises(ValueError, match="has no line to draw: .*absent is not there"):
+        runner.run("alone", alone, "data", tmp_path)
+
+
+def test_given_images_are_labelled_and_pictured(toy_workdir, tmp_path):
+    (tmp_path / "run").symlink_to(toy_workdir)
+    support, images = tmp_path / "support", tmp_path / "images"
+    for folder in (support, images):
+        folder.mkdir()
+    square = np.zeros((40, 48, 3), np.uint8)
+    square[10:30, 12:36] = 200
+    for number in range(2):
+        Image.fromarray(square).save(support / f"{number}.png")
+        Image.fromarray(square[..., 0] // 200 * 255).save(support / f"{number}_mask.png")
+    for number in range(8):
+        Image.fromarray(np.roll(square, number, 1)).save(images / f"photo{number}.png")
+    figure = experiments.EXPERIMENTS["fss_figure10"]
+    part = given_images.given(figure, support, images).parts[0]
+    text = dataclasses.replace(part, training="run").run("figure", "data", tmp_path)
+    assert "8 images of" in text and "![what is found](figure.png)" in text
+    with Image.open(tmp_path / "figure.png") as sheet:
+        assert sheet.width > 6 * 160 and sheet.height > 3 * 160
+    with pytest.raises(ValueError, match="takes no --images; these do: fss_figure10"):
+        given_images.given(experiments.EXPERIMENTS["fss_table2"], support, images)
+
+
+SCORE = {
+    "miou": 0.4, "miou_ci95": [0.3, 0.5], "per_class": {"red": {}, "blue": {}},
+    "super_categories": {"warm": {"miou": 0.6, "ci95": [0.5, 0.7], "classes": 1}},
+    "dataset": "toy_squares", "split": "test", "device": "1 x cpu", "versions": {"jax": "0"},
+    "date": "2020-01-01",
+}  # fmt: skip
+
+
+def test_bars_of_super_categories_have_their_overlap_beside_them(
+    toy_workdir, tmp_path, monkeypatch
+):
+    (tmp_path / "run").symlink_to(toy_workdir)
+    monkeypatch.setattr("fss_jax.experiments.categories.scored", lambda *_: SCORE)
+    monkeypatch.setattr(
+        "fss_jax.experiments.categories._members",
+        lambda *_: {"warm": {"apple"}, "all classes": {"apple", "mouse"}},
+    )
+    monkeypatch.setattr(
+        "fss_jax.experiments.categories._shown", lambda names, *_: {"apple"} & names
+    )
+    lines = tuple(Scoring(row, "x", "run", None, {}) for row in ("fsPASCAL", "fsCOCO"))
+    text = SuperCategories(lines, overlap=True).run("bars", toy_workdir.parent / "data", tmp_path)
+    assert "| warm | 1 | 60.0 (50.0 to 70.0), overlap 100 |" in text
+    assert "| all classes | 2 | 40.0 (30.0 to 50.0), overlap 50 |" in text
+    assert (tmp_path / "bars.png").stat().st_size > 1000

@@ -9,9 +9,11 @@ import requests
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from data_builders.coco_20i import instances
 from data_builders.fss_1000 import class_lists
 from data_builders.fss_1000.class_lists import PUBLISHED, SUPER_CATEGORIES, super_categories
 from data_builders.fss_1000.fss_1000_dataset_builder import ARCHIVE_URL, Builder, Config
+from data_builders.pascal_5i import sources
 
 tfds.disable_progress_bar()
 # In archive order; the test class needs ten pairs to show that 10 comes after 9.
@@ -364,3 +366,16 @@ def test_real_sample_is_prepared_as_far_as_it_goes(tmp_path, shared):
         path = folder / f"fewshot_data/african_elephant/{number}.png"
         reference = np.asarray(Image.open(path).convert("L")) >= 128  # as HSNet reads it
         np.testing.assert_array_equal(label_of(example), reference)
+
+
+def test_objects_of_other_datasets_are_known_by_class():
+    common = class_lists.common_objects()
+    assert set(common) <= set(super_categories())
+    assert set(common.values()) <= set(instances.CLASS_NAMES)
+    assert set(class_lists.VOC_NAMES) <= set(sources.CLASS_NAMES)
+    assert {class_lists.VOC_NAMES.get(n, n) for n in sources.CLASS_NAMES} <= set(
+        instances.CLASS_NAMES
+    )
+    assert class_lists.shown_by(["mouse", "computer_mouse"], ["mouse", "tv"]) == {"computer_mouse"}
+    assert class_lists.shown_by(["television", "apple"], ["tvmonitor", "dog"]) == {"television"}
+    assert class_lists.shown_by(["apple", "bus"], ["apple", "pear"]) == {"apple"}
