@@ -49,6 +49,7 @@ def part(features, index):
     return {name: x[:, index] for name, x in features.items()}
 
 
+@pytest.mark.slow
 def test_a_colored_square_is_found(toy):
     _, _, image, mask, features, fit, answer = toy
     task = fit(part(features, slice(0, 3)), mask[:, :3])
@@ -58,6 +59,7 @@ def test_a_colored_square_is_found(toy):
     assert (found & truth).sum() / (found | truth).sum() > 0.4
 
 
+@pytest.mark.slow
 def test_the_parts_are_the_whole(toy):
     model, variables, image, mask, features, fit, answer = toy
     task = fit(part(features, slice(0, 3)), mask[:, :3])
