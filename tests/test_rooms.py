@@ -90,7 +90,11 @@ def test_sections_that_code_cites_are_in_docs():
 # Where a method's name is its own: itself, settings, the papers' tables, and releases of its weights.
 OWN_PLACES = ("methods", "configs", "experiments", "weights/caffe.py", "weights/fss1000.py")
 ALSO_MEAN = {
-    "scoring/protocols.py": {"canet", "panet"},  # protocols are named after who published them
+    "scoring/protocols.py": {
+        "canet",
+        "hsnet",
+        "panet",
+    },  # protocols are named after who published them
     "scoring/trivial.py": {"nearest"},  # a way to resize
     "studies/regularization.py": {"logistic"},  # a loss
 }

@@ -22,6 +22,12 @@ def get_config() -> ConfigDict:
     c.drop_rare_classes = False  # leave out classes with too few images for an episode, and say so
     c.bank = "auto"  # 'device', 'loader' (decodes while training), or 'auto': device if it fits
 
+    # Of a frozen backbone, computed once an image: '' (images), or the type they are kept in, 'float16'
+    # or 'bfloat16'. Further entries of each image to train on: mirrored, and its middle enlarged.
+    c.features = ""
+    c.feature_flips = False
+    c.feature_zooms = ()
+
     # Method: its name in fss_jax.methods and its fields.
     c.method = "oslsm"
     c.model = ConfigDict()
@@ -31,6 +37,7 @@ def get_config() -> ConfigDict:
     c.init = (
         ""  # weights to start from: 'torchvision:vgg16:FILE', 'workdir:FOLDER'; see fss_jax.weights
     )
+    c.origin = ""  # of those weights, written by the program: JSON
     c.init_skip = ""  # leaves to leave fresh, patterns with commas between
 
     # Optimization.

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from fss_jax.data import imaging
 from fss_jax.data.datasets import Split
+from fss_jax.data.encoded import Encoded
 
 VOIDS = ("background", "ignore")  # what void pixels count as, see `gather`
 
@@ -44,13 +45,14 @@ class Episode:
     """The pixels of B records. Images are RGB in 0..255; masks and valid are 0 or 1.
 
     Attributes:
+      support_image, query_image: from a bank of features (fss_jax.data.feature_bank), those.
       query_valid: 0 where a pixel does not count: outside the image, or void if the protocol says so.
       query_size: true (height, width) of the queries.
     """
 
-    support_image: Float[Array | np.ndarray, "b k h w 3"]
+    support_image: Float[Array | np.ndarray, "b k h w 3"] | Encoded
     support_mask: Float[Array | np.ndarray, "b k h w"]
-    query_image: Float[Array | np.ndarray, "b q H W 3"]
+    query_image: Float[Array | np.ndarray, "b q H W 3"] | Encoded
     query_mask: Float[Array | np.ndarray, "b q S T"]
     query_valid: Float[Array | np.ndarray, "b q S T"]
     query_size: Int[Array | np.ndarray, "b q 2"]

@@ -7,7 +7,7 @@ just the images that the dispatch needs, so nothing in the step changes.
 import dataclasses
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import grain
 import jax
@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from fss_jax.data.bank import Bank, canvas_bytes, load_bank
 from fss_jax.data.datasets import Split
+from fss_jax.data.feature_bank import FeatureBank, Stored
 from fss_jax.data.records import EpisodeSampler, Records
 from fss_jax.runtime.devices import replicate, shard
 
@@ -50,7 +51,7 @@ class Plan:
 
 
 def bank_feed(
-    bank: Bank, sampler: EpisodeSampler, plan: Plan, start: int, stop: int
+    bank: Bank | FeatureBank, sampler: EpisodeSampler, plan: Plan, start: int, stop: int
 ) -> Iterator[tuple]:
     """Yields (bank, support, query) per dispatch; only the integers travel to the devices.
 
@@ -66,17 +67,23 @@ def bank_feed(
 class _Decode(grain.transforms.Map):
     """Step -> the images of its dispatch as a small bank, and records that point into it."""
 
-    def __init__(self, split: Split, sampler: EpisodeSampler, plan: Plan, canvas: int):
-        self.split, self.sampler, self.plan, self.canvas = split, sampler, plan, canvas
+    def __init__(
+        self,
+        split: Split,
+        sampler: EpisodeSampler,
+        plan: Plan,
+        load: Callable[[Split, list[int]], Bank | FeatureBank],
+    ):
+        self.split, self.sampler, self.plan, self.load = split, sampler, plan, load
 
-    def map(self, step: int) -> tuple[Bank, np.ndarray, np.ndarray]:
+    def map(self, step: int) -> tuple[Bank | FeatureBank, np.ndarray, np.ndarray]:
         records = self.plan.records(self.sampler, step)
         support, query = self.plan.cut(records.support), self.plan.cut(records.query)
         needed = np.concatenate([support.ravel(), query.ravel()])
         images, row = np.unique(self.split.item_image[needed], return_inverse=True)
         # A fixed number of rows, whatever repeats: the compiled step sees one shape.
         images = np.resize(images, len(needed))
-        bank = load_bank(self.split, self.canvas, images.tolist())
+        bank = self.load(self.split, images.tolist())
         bank = bank.replace(
             item_image=row.astype(np.int32), item_value=self.split.item_value[needed]
         )
@@ -96,10 +103,21 @@ def loader_feed(
     start: int,
     stop: int,
     threads: int = 2,
+    features: Stored | None = None,
 ) -> Iterator[tuple]:
-    """`bank_feed` for a split that does not fit: decodes ahead of the step in background threads."""
+    """`bank_feed` for a split that does not fit: reads ahead of the step in background threads.
+
+    Args:
+      features: what stands for the images, if anything does.
+    """
+
+    def load(split, images):
+        return (
+            features.bank(split, canvas, images) if features else load_bank(split, canvas, images)
+        )
+
     steps = grain.MapDataset.range(start, stop, plan.steps)
-    decoded = steps.map(_Decode(split, sampler, plan, canvas))
+    decoded = steps.map(_Decode(split, sampler, plan, load))
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     iterator = iter(decoded.to_iter_dataset(options))
     try:
@@ -110,12 +128,18 @@ def loader_feed(
 
 
 def choose_bank(
-    kind: str, split: Split, canvas: int, device: jax.Device, memory: int | float | None = None
+    kind: str,
+    split: Split,
+    canvas: int,
+    device: jax.Device,
+    memory: int | float | None = None,
+    features: Stored | None = None,
 ) -> bool:
     """Whether the split's bank goes to the device ('auto': if it takes at most half its memory).
 
     Args:
       memory: bytes to plan for instead of what the device has.
+      features: what stands for the images, if anything does.
 
     Raises:
       ValueError: an unknown kind.
@@ -126,6 +150,7 @@ def choose_bank(
         return kind == "device"
     room = BANK_SHARE * memory if memory else bank_room(device)
     needed = canvas_bytes(len(split.image_ids), canvas)
+    needed += features.bytes_each * len(split.image_ids) if features else 0
     if needed > room:
         logging.getLogger(__name__).warning(
             "the bank of %s needs %.1f GiB, over half of the device's %.1f GiB: decoding while training",
@@ -142,9 +167,10 @@ def bank_room(device: jax.Device) -> float:
     return BANK_SHARE * stats.get("bytes_limit", _host_memory())
 
 
-def most_images(config: ConfigDict, device: jax.Device) -> int:
+def most_images(config: ConfigDict, device: jax.Device, features: Stored | None = None) -> int:
     """How many images of a config's canvas a device's bank may hold; few with `config.bank` 'loader'."""
-    room = int(bank_room(device) // canvas_bytes(1, config.canvas))
+    each = canvas_bytes(1, config.canvas) + (features.bytes_each if features else 0)
+    room = int(bank_room(device) // each)
     return min(room, LOADED) if config.bank == "loader" else room
 
 

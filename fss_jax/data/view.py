@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
-from fss_jax.data import imaging, weak_annotation
+from fss_jax.data import feature_bank, imaging, weak_annotation
 from fss_jax.data.bank import Bank, Episode, gather
+from fss_jax.data.feature_bank import FeatureBank
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,17 +44,27 @@ class View:
             annotation=annotation,
         )
 
-    def episode(self, bank: Bank, support: Int[Array, "b k"], query: Int[Array, "b q"]) -> Episode:
-        episode = gather(
-            bank,
-            support,
-            query,
-            support_size=self.support_size,
-            query_size=self.query_size,
-            score_size=self.score_size,
-            fill=self.fill,
-            void=self.void,
-        )
+    def episode(
+        self,
+        bank: Bank | FeatureBank,
+        support: Int[Array, "b k"],
+        query: Int[Array, "b q"],
+        key: Array | None = None,
+    ) -> Episode:
+        """The episodes of B records; `key` draws how a bank of features shows each image."""
+        shared = {"score_size": self.score_size, "void": self.void}
+        if isinstance(bank, FeatureBank):
+            episode = feature_bank.gather(bank, support, query, key=key, **shared)
+        else:
+            episode = gather(
+                bank,
+                support,
+                query,
+                support_size=self.support_size,
+                query_size=self.query_size,
+                fill=self.fill,
+                **shared,
+            )
         annotation = weak_annotation.annotate(self.annotation, episode.support_mask, support)
         return episode.replace(support_mask=annotation)
 

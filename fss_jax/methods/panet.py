@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fss_jax.data import imaging
+from fss_jax.data.encoded import Encoded, size_of
 from fss_jax.methods import backbones
 from fss_jax.methods.backbones.vgg import VGG16
 from fss_jax.methods.contract import Method
@@ -67,6 +68,8 @@ class PANet(Method):
       backbone: 'vgg16' as published, or another whose cells cover an image: 'squeezenet1_0' is light
         enough for a CPU (its last ReLU stays).
       width: channel multiplier.
+      projection: channels of a 1x1 convolution behind the backbone, which is then all that learns; 0:
+        none, the backbone learns, as published.
       align: weight of the alignment loss; the paper's is 1. 0 leaves it out.
       preprocessing: a name in imaging.PREPROCESSING.
       dtype: compute type of the encoder; prototypes and logits are float32.
@@ -78,6 +81,7 @@ class PANet(Method):
 
     backbone: str = "vgg16"
     width: float = 1.0
+    projection: int = 0
     align: float = 1.0
     preprocessing: str = "torchvision"
     dtype: Any = jnp.float32
@@ -94,10 +98,30 @@ class PANet(Method):
             self.encoder = backbone.covering(
                 width=self.width, dtype=self.dtype, axis_name=self.axis_name
             )
+        if self.projection:
+            self.project = Conv(
+                self.projection,
+                1,
+                use_bias=False,
+                kernel_init=nn.initializers.orthogonal(),
+                dtype=self.dtype,
+            )
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """All but the projection, if there is one."""
+        return ("encoder",) if self.projection else ()
+
+    def encoded(self, image: Float[Array, "*b h w 3"]) -> Encoded:
+        """The backbone's last map; of VGG-16 without its last ReLU."""
+        x = self.encoder(imaging.normalize(image, self.preprocessing))
+        x = (x if self.backbone == "vgg16" else x[0]).astype(jnp.float32)
+        maps = {"last": jax.lax.stop_gradient(x) if self.projection else x}
+        return Encoded(maps, image.shape[-3:-1])
 
     def condition(
         self,
-        support_image: Float[Array, "b k h w 3"],
+        support_image: Float[Array, "b k h w 3"] | Encoded,
         support_mask: Float[Array, "b k h w"],
         *,
         train: bool = False,
@@ -105,15 +129,15 @@ class PANet(Method):
         """The prototypes of the background and of the object.
 
         Args:
-          support_image: RGB in 0..255.
+          support_image: RGB in 0..255, or its features.
           support_mask: 1 object, 0 background, -1 undecided (sparse annotation).
         """
-        return self.condition_ways(support_image[:, None], support_mask[:, None], train=train)
+        return self.condition_ways(_one_way(support_image), support_mask[:, None], train=train)
 
     def segment(
         self,
         task: Float[Array, "b 2 c"],
-        query_image: Float[Array, "b q h w 3"],
+        query_image: Float[Array, "b q h w 3"] | Encoded,
         *,
         train: bool = False,
     ) -> Float[Array, "b q h w"]:
@@ -123,7 +147,7 @@ class PANet(Method):
 
     def condition_ways(
         self,
-        support_image: Float[Array, "b n k h w 3"],
+        support_image: Float[Array, "b n k h w 3"] | Encoded,
         support_mask: Float[Array, "b n k h w"],
         *,
         train: bool = False,
@@ -139,31 +163,31 @@ class PANet(Method):
     def segment_ways(
         self,
         task: Float[Array, "b ways c"],
-        query_image: Float[Array, "b q h w 3"],
+        query_image: Float[Array, "b q h w 3"] | Encoded,
         *,
         train: bool = False,
     ) -> Float[Array, "b q ways h w"]:
         """A score for each prototype and pixel; softmax over `ways` gives probabilities."""
-        return _stretch(similarity(self._encode(query_image), task), query_image.shape[2:4])
+        return _stretch(similarity(self._encode(query_image), task), size_of(query_image))
 
     def __call__(
         self,
-        support_image: Float[Array, "b k h w 3"],
+        support_image: Float[Array, "b k h w 3"] | Encoded,
         support_mask: Float[Array, "b k h w"],
-        query_image: Float[Array, "b q H W 3"],
+        query_image: Float[Array, "b q H W 3"] | Encoded,
         *,
         train: bool = False,
     ) -> Float[Array, "b q H W"]:
         scores = self.call_ways(
-            support_image[:, None], support_mask[:, None], query_image, train=train
+            _one_way(support_image), support_mask[:, None], query_image, train=train
         )
         return scores[:, :, 1] - scores[:, :, 0]
 
     def call_ways(
         self,
-        support_image: Float[Array, "b n k h w 3"],
+        support_image: Float[Array, "b n k h w 3"] | Encoded,
         support_mask: Float[Array, "b n k h w"],
-        query_image: Float[Array, "b q H W 3"],
+        query_image: Float[Array, "b q H W 3"] | Encoded,
         *,
         train: bool = False,
     ) -> Float[Array, "b q ways H W"]:
@@ -173,11 +197,12 @@ class PANet(Method):
         if train and self.align:
             loss = alignment_loss(support, support_mask, query, scores)
             self.sow("losses", "alignment", self.align * loss)
-        return _stretch(scores, query_image.shape[2:4])
+        return _stretch(scores, size_of(query_image))
 
-    def _encode(self, image: Array) -> Array:
-        x = self.encoder(imaging.normalize(image, self.preprocessing))
-        return (x if self.backbone == "vgg16" else x[0]).astype(jnp.float32)
+    def _encode(self, image: Array | Encoded) -> Array:
+        encoded = image if isinstance(image, Encoded) else self.encoded(image)
+        x = encoded.maps["last"]
+        return (self.project(x) if self.projection else x).astype(jnp.float32)
 
 
 def prototypes(
@@ -221,6 +246,10 @@ def alignment_loss(
     counted = jnp.maximum((foreground + background).sum((-1, -2)), 1.0)
     present = (area[:, 1:] > 0)[..., None]
     return (present * loss.sum((-1, -2)) / counted).mean()
+
+
+def _one_way(image: Array | Encoded) -> Array | Encoded:
+    return jax.tree.map(lambda x: x[:, None], image)
 
 
 def _stretch(score: Float[Array, "*b h w"], size: tuple[int, int]) -> Float[Array, "*b H W"]:

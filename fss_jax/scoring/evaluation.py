@@ -15,11 +15,20 @@ from tqdm import tqdm
 from fss_jax.data import feed
 from fss_jax.data.bank import Bank, Episode, load_bank
 from fss_jax.data.datasets import Split
+from fss_jax.data.feature_bank import FeatureBank
 from fss_jax.data.records import Records
 from fss_jax.data.view import View
 from fss_jax.reports import drawing
-from fss_jax.runtime.devices import AXIS, is_lead, join_rows, process_rows, replicate, shard
-from fss_jax.scoring import trivial
+from fss_jax.runtime.devices import (
+    AXIS,
+    first,
+    is_lead,
+    join_rows,
+    process_rows,
+    replicate,
+    shard,
+)
+from fss_jax.scoring import frozen, trivial
 from fss_jax.scoring.metrics import confusion, iou
 
 Predictions = dict[str, Float[Array, "b q S T"]]
@@ -74,6 +83,7 @@ class Evaluator:
         batch: int,
         with_trivial: bool,
     ):
+        self.model = model
         self.devices, self.batch, self.with_trivial = devices, batch, with_trivial
 
         def count(variables, bank, support, query, wrong):
@@ -96,7 +106,7 @@ class Evaluator:
         self._show = jax.jit(show)
 
     def counts(
-        self, variables: Any, bank: Bank, records: Records, progress: str = ""
+        self, variables: Any, bank: Bank | FeatureBank, records: Records, progress: str = ""
     ) -> dict[str, np.ndarray]:
         """int64 [N, Q, 4] confusion counts of every predictor, in record order.
 
@@ -130,6 +140,9 @@ class Evaluator:
     ) -> tuple[dict[str, np.ndarray], float]:
         """`counts`, on banks of just the images that the records use, one after another if need be.
 
+        Where the config asks for features of a frozen backbone they stand for the images, unless the
+        trivial predictors are wanted, which change the images.
+
         Args:
           variables: replicated over the devices.
 
@@ -139,10 +152,15 @@ class Evaluator:
         columns = [records.support, records.query]
         columns += [trivial.wrong_supports(records) if self.with_trivial else records.support]
         images = split.item_image[np.concatenate(columns, 1)]
+        features = None
+        if frozen.wanted(config) and not self.with_trivial:
+            features = frozen.features_of(config, self.model, first(variables), split)
+        load = features.bank if features else load_bank
         found: dict[str, list[np.ndarray]] = {}
         seconds = 0.0
-        for rows, needed in feed.parts(images, feed.most_images(config, self.devices[0])):
-            bank = replicate(load_bank(split, config.canvas, needed), self.devices)
+        most = feed.most_images(config, self.devices[0], features)
+        for rows, needed in feed.parts(images, most):
+            bank = replicate(load(split, config.canvas, needed), self.devices)
             before = time.perf_counter()
             counts = self._count_columns(variables, bank, [c[rows] for c in columns], progress)
             seconds += time.perf_counter() - before

@@ -1,6 +1,7 @@
 """What every command that uses a trained workdir opens first: checkpoint, model, protocol, data."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ class Opened:
             "annotation": self.annotation,
             "checkpoint_step": self.step,
             "init": self.config.init,
+            **({"origin": json.loads(origin)} if (origin := self.config.get("origin", "")) else {}),
         }
 
 

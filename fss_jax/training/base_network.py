@@ -71,7 +71,8 @@ def class_loss(model: nn.Module, config: ConfigDict) -> tuple[Callable, Callable
     """
     fill = fill_color(config)
 
-    def gather(bank, support, query):
+    def gather(bank, support, query, key=None):
+        del key  # images are shown as they are
         items = jnp.concatenate([support, query], 1).ravel()
         return labelled(bank, bank.item_image[items], config.query_size, fill)
 

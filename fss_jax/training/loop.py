@@ -35,7 +35,7 @@ from fss_jax.runtime.devices import (
     replicate,
     that_share,
 )
-from fss_jax.scoring import evaluation, metrics, protocols
+from fss_jax.scoring import evaluation, frozen, metrics, protocols
 from fss_jax.training import checks, sharded
 from fss_jax.training.journal import Journal
 from fss_jax.training.losses import segmentation_loss
@@ -52,7 +52,7 @@ def episode_loss(model: nn.Module, config: ConfigDict) -> tuple[Callable, Callab
     """How a step makes its batch and what it minimizes.
 
     Returns:
-      (bank, support [B, K], query [B, Q]) -> episode, and
+      (bank, support [B, K], query [B, Q], key) -> episode, and
       (params, extra, episode, key) -> (loss, (extra, pixel counts [4])).
     """
     view = View(
@@ -114,7 +114,7 @@ def make_train_step(
             jax.random.fold_in(dropout_key, state.step), jax.lax.axis_index(AXIS)
         )
         with jax.named_scope(DATA_SCOPE):
-            episode = gather(bank, *records)
+            episode = gather(bank, *records, jax.random.fold_in(key, 1))
         (loss, (extra, counts)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
             state.params, state.extra, episode, key
         )
@@ -161,6 +161,7 @@ class Validation:
         self.protocol = protocols.get(config.val_protocol)
         drawn = drawn or checks.draw(config, self.protocol, config.val_split)
         self.split, self.records = drawn.split, drawn.records[: config.val_episodes]
+        self.model, self.config, self.devices = model, config, devices
         view = self.protocol.view(config)
         self.evaluator = evaluation.Evaluator(
             model, view, devices, batch=config.eval_batch, with_trivial=False
@@ -168,11 +169,17 @@ class Validation:
         used = np.unique(
             self.split.item_image[np.concatenate([self.records.support, self.records.query], 1)]
         )
-        self.bank = banks.load_bank(self.split, config.canvas, used.tolist())
-        self.replicated = replicate(self.bank, devices)
+        self.used = used.tolist()
+        self.bank = banks.load_bank(self.split, config.canvas, self.used)
+        self.replicated = None if frozen.wanted(config) else replicate(self.bank, devices)
 
     def score(self, state: TrainState) -> metrics.Scores:
         """The scores of a replicated state."""
+        if self.replicated is None:
+            variables = first(state.variables)
+            found = frozen.features_of(self.config, self.model, variables, self.split)
+            bank = found.bank(self.split, self.config.canvas, self.used)
+            self.replicated = replicate(bank, self.devices)
         counts = self.evaluator.counts(state.variables, self.replicated, self.records)["method"]
         return metrics.score(
             *evaluation.flat_counts(counts, self.records, self.split.item_image),
@@ -260,7 +267,8 @@ def _train(config: ConfigDict, workdir: Path, device_count: int, learner: Learne
     split, sampler = training_episodes(config, learner)
     lists = checks.check_lists(config)
     first_records = records_sha256(sampler.records(0, 1000))
-    optimizer = make_optimizer(config)
+    stays = learner.build(config).frozen if frozen.wanted(config) else ()
+    optimizer = make_optimizer(config, stays)
 
     # Start order: 1. the workdir's own checkpoint, 2. --config.init (another workdir or foreign
     # weights), 3. from scratch. Preprocessing belongs to the weights and comes with them.
@@ -289,7 +297,8 @@ def _train(config: ConfigDict, workdir: Path, device_count: int, learner: Learne
     )
     resident = feed.choose_bank(config.bank, split, config.canvas, devices[0])
     steps = make_train_step(model, optimizer, config, learner.loss)
-    check_memory(steps, state, split, config, plan, resident)
+    if not frozen.wanted(config):  # a head alone needs a fraction
+        check_memory(steps, state, split, config, plan, resident)
 
     if resuming:
         checkpoints.set_aside(workdir, folder)
@@ -299,14 +308,22 @@ def _train(config: ConfigDict, workdir: Path, device_count: int, learner: Learne
             state, miou = store.restore(state)
             log.info("resuming %s at step %d", workdir, int(state.step))
         start = int(state.step)
+        features = frozen.features_of(config, model, state.variables, split, more=True)
+        if features:
+            resident = feed.choose_bank(
+                config.bank, split, config.canvas, devices[0], features=features
+            )
         kept = jax.eval_shape(lambda: state.opt_state)
         state = sharded.place(state, devices, config.shard_optimizer)
 
         if resident:
-            bank = replicate(banks.load_bank(split, config.canvas), devices)
+            load = features.bank if features else banks.load_bank
+            bank = replicate(load(split, config.canvas), devices)
             batches = feed.bank_feed(bank, sampler, plan, start, config.steps)
         else:
-            batches = feed.loader_feed(split, config.canvas, sampler, plan, start, config.steps)
+            batches = feed.loader_feed(
+                split, config.canvas, sampler, plan, start, config.steps, features=features
+            )
         train_step = jax.pmap(
             steps,
             axis_name=AXIS,

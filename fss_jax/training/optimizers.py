@@ -91,8 +91,11 @@ def _clip(limit: float, groups: Sequence[str], axis: str | None) -> optax.Gradie
     return optax.stateless(update)
 
 
-def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
+def make_optimizer(config: ConfigDict, stays: Sequence[str] = ()) -> optax.GradientTransformation:
     """The chain: clip, decay (weights only), SGD or Adam, learning rate, per-leaf multipliers.
+
+    Args:
+      stays: modules whose parameters do not change, and for which no state is kept.
 
     For SGD the decay is added to the gradient before momentum, as Caffe does (protocols.md A.9). A
     multiplier after the momentum equals Caffe's inside it, since it is constant.
@@ -123,6 +126,11 @@ def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
     if config.lr_multipliers:
         chain.append(_scale_leaves(tuple(config.lr_multipliers)))
     optimizer = optax.chain(*chain)
+    if stays:
+        optimizer = optax.multi_transform(
+            {True: optimizer, False: optax.set_to_zero()},
+            lambda params: {name: name not in stays for name in params},
+        )
     if config.accumulate > 1:
         optimizer = optax.MultiSteps(optimizer, config.accumulate).gradient_transformation()
     return optimizer

@@ -15,7 +15,9 @@ and mean the weights expect is a property of the weights, and comes with them.
 """
 
 import functools
+import hashlib
 import importlib
+import json
 import pkgutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -67,9 +69,20 @@ def read(spec: str) -> Imported:
     if takes(kind) == "name":
         return importer(rest)
     if takes(kind) == "path":
-        return importer(Path(rest).expanduser())
+        path = Path(rest).expanduser()
+        return _with_origin(importer(path), path)
     arch, _, path = rest.partition(":")
-    return importer(Path(path).expanduser() if path else fetch(f"{kind}:{arch}"), arch)
+    path = Path(path).expanduser() if path else fetch(f"{kind}:{arch}")
+    return _with_origin(importer(path, arch), path)
+
+
+def _with_origin(imported: Imported, path: Path) -> Imported:
+    """Says which file it was, where the importer does not."""
+    if imported.origin or not path.is_file():
+        return imported
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return imported._replace(origin={"sha256": {path.name: digest}})
 
 
 def absent(spec: str) -> str:
@@ -104,14 +117,20 @@ def load(
     Raises:
       ValueError: naming all that does not fit; FileNotFoundError.
     """
-    patterns = skip.split(",") if isinstance(skip, str) else skip
     imported = read(spec)
-    patterns = [pattern.strip() for pattern in patterns if pattern.strip()]
-    return place(imported, variables, patterns, spec), imported.preprocessing
+    return place(imported, variables, _patterns(skip), spec), imported.preprocessing
+
+
+def _patterns(skip: str | Iterable[str]) -> list[str]:
+    patterns = skip.split(",") if isinstance(skip, str) else skip
+    return [pattern.strip() for pattern in patterns if pattern.strip()]
 
 
 def start(config: ConfigDict, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """`load` as a config says (init, init_skip); the preprocessing goes into the config.
+    """`load` as a config says (init, init_skip).
+
+    The preprocessing and where the weights are from (`origin`: repository, commit, SHA-256; JSON) go
+    into the config, and so into every checkpoint and result.
 
     Raises:
       ValueError: also for Keras' ResNet or Inception in a backbone built for torchvision's, or the
@@ -124,8 +143,11 @@ def start(config: ConfigDict, variables: Mapping[str, Any]) -> dict[str, Any]:
             f"weights {config.init!r} with a backbone built for {source}'s: set "
             f"config.model.source={kind} (see docs/weights.md)"
         )
-    variables, config.model.preprocessing = load(config.init, variables, config.init_skip)
-    return variables
+    imported = read(config.init)
+    config.model.preprocessing = imported.preprocessing
+    if "origin" in config:  # not in an older checkpoint's
+        config.origin = json.dumps(imported.origin) if imported.origin else ""
+    return place(imported, variables, _patterns(config.init_skip), config.init)
 
 
 def ready(config: ConfigDict) -> tuple[methods.Method, dict[str, Any]]:

@@ -160,4 +160,5 @@ def load(arch: str) -> Imported:
     """Imports the weights of 'pip:ARCH'. Raises ValueError as `find`, and for a damaged file."""
     path = find(arch)
     package = PACKAGES[arch]
-    return Imported(package.read(path), "torchvision", package.landmarks)
+    origin = {"package": f"{package.name} {package.version}", "sha256": {path.name: package.sha256}}
+    return Imported(package.read(path), "torchvision", package.landmarks, origin=origin)

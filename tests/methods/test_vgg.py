@@ -48,6 +48,23 @@ def test_published_parameter_counts(net, number):
     assert parameters(net)[1] == number
 
 
+def test_poolings_and_the_last_relu_are_choices():
+    """100 pixels have 7 cells at stride 16; Caffe keeps half a window, torchvision drops it."""
+    x, found = images(1, 100, 100, 3), {}
+    made = variables_of(VGG(width=1 / 64, hidden=0), x)
+    for ceil in (True, False):
+        net = VGG(width=1 / 64, hidden=0, ceil=ceil, last_relu=ceil)
+        out, found[ceil] = reference_layers.compiled(net.apply)(made, x)
+        assert out.shape[1:3] == ((4, 4) if ceil else (3, 3))
+        np.testing.assert_array_equal(out, found[ceil]["pool5"])
+        np.testing.assert_array_equal(
+            found[ceil]["conv4_3"], np.maximum(found[ceil]["linear4_3"], 0)
+        )
+    assert (found[True]["conv5_3"] >= 0).all()
+    np.testing.assert_array_equal(found[False]["conv5_3"], found[False]["linear5_3"])
+    assert (found[False]["conv5_3"] < 0).any()
+
+
 def test_layers_are_named_as_in_caffe():
     shapes, _ = parameters(VGG(norm="batch"))
     convs = "1_1 1_2 2_1 2_2 3_1 3_2 3_3 4_1 4_2 4_3 5_1 5_2 5_3".split()

@@ -60,12 +60,18 @@ class Backbone:
       covering: (width, dtype, axis_name) -> the trunk, with cells over the whole image as if it were
         cut into squares: cell i's middle is (i + 1/2) strides. A module whose cells lie otherwise
         says where the first one's middle is, in pixels (`first_center`).
+      compared: names of `covering`'s maps that are good to compare as they are, finest first.
       middle: (width, dtype, batch_norm, axis_name) -> the trunk up to the maps `middle_maps`, which
         have one size: features between edges and classes, for comparing with.
       pyramid: (width, dtype, batch_norm, axis_name, remat, source) -> the trunk for an encoder that
         reads further channels beside the colors, its strides dividing the image exactly down to
         32; `source` is the framework whose weights it is for.
       skips: names of the pyramid's last maps of stride 16, 8, 4, 2 and 1; None where it has none.
+      levels: (width, dtype, axis_name) -> the trunk as its classifier has it, for comparing maps of
+        several layers before their ReLU, whose names are `level_maps`: groups of one size, finest
+        first.
+      dense: (width, dtype, axis_name) -> the trunk at stride 8, dilated instead of strided beyond,
+        its last map without the last ReLU.
       fcn: (width, dropout, dtype, outputs, stride, pad, and `takes`) -> the network as a classifier
         of the whole image, or with other strides and paddings than its own, as FCNs have.
       takes: fields of a method that `fcn` takes as well.
@@ -80,10 +86,14 @@ class Backbone:
     channels: int
     preprocessing: str = "torchvision"
     covering: Callable[..., nn.Module] | None = None
+    compared: tuple[str, ...] = ()
     middle: Callable[..., nn.Module] | None = None
     middle_maps: tuple[str, ...] = ()
     pyramid: Callable[..., nn.Module] | None = None
     skips: tuple[str | None, ...] = ()
+    levels: Callable[..., nn.Module] | None = None
+    level_maps: tuple[tuple[str, ...], ...] = ()
+    dense: Callable[..., nn.Module] | None = None
     fcn: Callable[..., nn.Module] | None = None
     takes: tuple[str, ...] = ()
     fc6_map: int = 0

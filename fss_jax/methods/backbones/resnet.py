@@ -15,7 +15,7 @@ CHANNELS = (64, 128, 256, 512)  # of the bottleneck's 3x3; a stage puts out four
 
 
 class Bottleneck(nn.Module):
-    """1x1 down, 3x3 (with the dilation), 1x1 up, plus the shortcut."""
+    """1x1 down, 3x3 (with the dilation), 1x1 up, plus the shortcut; its last ReLU is the caller's."""
 
     channels: int
     out_channels: int
@@ -41,11 +41,13 @@ class Bottleneck(nn.Module):
         if self.stride != 1 or x.shape[-1] != self.out_channels:
             names = ("downsample_conv", "downsample_bn")
             x = conv_norm(x, *names, self.out_channels, kernel=1, stride=self.stride)
-        return nn.relu(x + y)
+        return x + y
 
 
 class ResNet(nn.Module):
     """The convolutional trunk. Returns the last stage's map and {stem, layer1, ... layer4}.
+
+    Before their ReLU the maps of each block are named as well: linear1_0 of layer1_0.
 
     Input channels are whatever comes in (the relation network feeds four). Names follow
     torchvision: conv1, bn1, layer1_0 {conv1, bn1, ... downsample_conv, downsample_bn}.
@@ -59,6 +61,7 @@ class ResNet(nn.Module):
         torchvision's replace_stride_with_dilation lags one block behind).
       stride_first: strides in a block's first 1x1, as in the paper, Caffe's and Keras' weights;
         torchvision's weights have it in the 3x3.
+      last_relu: whether the last block of all has its ReLU.
       batch_norm: which statistics normalize; see layers.BatchNorm.
       axis_name: pmap axis of BatchNorm in training.
       dtype: compute type.
@@ -74,6 +77,7 @@ class ResNet(nn.Module):
     strides: tuple[int, ...] = (1, 2, 2, 2)
     dilations: tuple[int, ...] = (1, 1, 1, 1)
     stride_first: bool = False
+    last_relu: bool = True
     batch_norm: str = "running"
     axis_name: str | None = None
     dtype: Any = jnp.float32
@@ -94,7 +98,9 @@ class ResNet(nn.Module):
         for stage in range(self.stages):
             for block in range(STAGES[self.depth][stage]):
                 run = functools.partial(ResNet._block, stage=stage, block=block, train=train)
-                x = recomputed(run, self.remat)(self, x)
+                x = features[f"linear{stage + 1}_{block}"] = recomputed(run, self.remat)(self, x)
+                last = (stage, block) == (self.stages - 1, STAGES[self.depth][stage] - 1)
+                x = x if last and not self.last_relu else nn.relu(x)
             features[f"layer{stage + 1}"] = x
         return x, features
 
@@ -140,6 +146,17 @@ def _pyramid(depth, *, width, dtype, batch_norm, axis_name, remat=False, source=
     )
 
 
+def _levels(depth, *, width, dtype, axis_name=None) -> ResNet:
+    return ResNet(depth, width=width, batch_norm="frozen", axis_name=axis_name, dtype=dtype)
+
+
+def _dense(depth, *, width, dtype, axis_name=None) -> ResNet:
+    """Three stages, the third dilated."""
+    dilated = {"stages": 3, "strides": (1, 2, 1), "dilations": (1, 1, 2), "last_relu": False}
+    shared = {"batch_norm": "frozen", "axis_name": axis_name, "dtype": dtype}
+    return ResNet(depth, width=width, **dilated, **shared)
+
+
 BACKBONES = {
     f"resnet{depth}": Backbone(
         network=functools.partial(ResNet, depth),
@@ -149,6 +166,12 @@ BACKBONES = {
         middle_maps=("layer2", "layer3"),
         pyramid=functools.partial(_pyramid, depth),
         skips=("layer3", "layer2", "layer1", "stem", None),
+        levels=functools.partial(_levels, depth),
+        level_maps=tuple(
+            tuple(f"linear{stage}_{block}" for block in range(STAGES[depth][stage - 1]))
+            for stage in (2, 3, 4)
+        ),
+        dense=functools.partial(_dense, depth),
         compiles_slowly=depth > 50,
     )
     for depth in STAGES

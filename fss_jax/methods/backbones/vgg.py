@@ -26,9 +26,10 @@ NORMS = ("none", "batch")
 class VGG(nn.Module):
     """Blocks of 3x3 convolutions, then fc6, fc7 and fc8 as far as they are asked for.
 
-    Returns the last layer's output (after the last pooling, fc7's ReLU, or fc8) and the activation
-    after the ReLU of each convolution by its name. Names are Caffe's: conv1_1 ... conv5_3, fc6, fc7,
-    fc8, and bn1_1 ... bn5_3 with BatchNorm. Input channels are whatever comes in.
+    Returns the last layer's output (after the last pooling, fc7's ReLU, or fc8) and named maps: after
+    the ReLU of each convolution (conv1_1), before it (linear1_1), and after each pooling (pool1).
+    Names are Caffe's: conv1_1 ... conv5_3, fc6, fc7, fc8, and bn1_1 ... bn5_3 with BatchNorm. Input
+    channels are whatever comes in.
 
     Attributes:
       blocks: (convolutions, channels) of each block; a block ends with a 2x2 pooling.
@@ -42,6 +43,8 @@ class VGG(nn.Module):
       hidden: channels of fc6 and fc7; 0: the network ends after the last block.
       fc6_size: window of fc6 in cells; 0: the whole map, which is the classifier.
       outputs: channels of fc8, which has no ReLU; 0: the network ends after fc7.
+      ceil: whether a pooling keeps an incomplete last window, as Caffe's does; torchvision's drops it.
+      last_relu: whether the last block's last convolution has its ReLU.
       dropout: rate after fc6 and fc7.
       dtype: compute type; parameters stay float32.
       axis_name: pmap axis of BatchNorm in training.
@@ -60,6 +63,8 @@ class VGG(nn.Module):
     hidden: int = 4096
     fc6_size: int = 0
     outputs: int = 1000
+    ceil: bool = True
+    last_relu: bool = True
     dropout: float = 0.5
     dtype: Any = jnp.float32
     axis_name: str | None = None
@@ -129,13 +134,26 @@ class VGG(nn.Module):
                     dtype=self.dtype,
                     name=f"bn{name}",
                 )(x, train=train)
-            x = layers[f"conv{name}"] = nn.relu(x)
-        return (max_pool(x, 2, 2, ceil=True) if pooled else x), layers
+            layers[f"linear{name}"] = x
+            if self.last_relu or (number, conv) != (len(self.blocks), convs):
+                x = nn.relu(x)
+            layers[f"conv{name}"] = x
+        if pooled:
+            x = layers[f"pool{number}"] = max_pool(x, 2, 2, ceil=self.ceil)
+        return x, layers
 
 
 def _pyramid(*, width, dtype, batch_norm, axis_name, remat=False, source="") -> VGG:
     norms = {"norm": "batch", "batch_norm": batch_norm, "axis_name": axis_name}
     return VGG(width=width, hidden=0, dtype=dtype, remat=remat, **norms)
+
+
+def _levels(*, width, dtype, axis_name=None) -> VGG:
+    return VGG(width=width, hidden=0, ceil=False, dtype=dtype)
+
+
+def _dense(*, width, dtype, axis_name=None) -> VGG:
+    return VGG(width=width, hidden=0, stride=8, last_relu=False, dtype=dtype)
 
 
 BACKBONES = {
@@ -145,6 +163,13 @@ BACKBONES = {
         channels=VGG16[-1][1],
         pyramid=_pyramid,
         skips=("conv5_3", "conv4_3", "conv3_3", "conv2_2", "conv1_2"),
+        levels=_levels,
+        level_maps=(  # HSNet's
+            ("linear4_1", "linear4_2", "linear4_3"),
+            ("linear5_1", "linear5_2", "linear5_3"),
+            ("pool5",),
+        ),
+        dense=_dense,
         fcn=VGG,
         takes=("hidden", "fc6_size", "blocks", "norm", "axis_name", "remat"),
         fc6_map=7,

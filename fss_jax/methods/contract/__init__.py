@@ -21,6 +21,8 @@ from typing import Any, ClassVar
 import flax.linen as nn
 from jaxtyping import Array, Float
 
+from fss_jax.data.encoded import Encoded
+
 
 class Method(nn.Module):
     """One few-shot system. A subclass has its fields, `condition` and `segment`.
@@ -50,6 +52,8 @@ class Method(nn.Module):
         '' is the whole.
 
     Functions that a method may have, None in one that has not:
+      encoded: (image [b, n, h, w, 3]) -> data.encoded.Encoded, what the frozen backbone makes of
+        images, which `condition`, `segment`, `__call__` and own losses then take in their place.
       merge: (tasks, each leaf [b, k, ...] of `condition` with one of K shots alone) -> the task of
         all K together, so that every set of supports can be scored without encoding images again.
       update: (task, image, mask) -> the task with more annotation, such as clicks on a query.
@@ -74,11 +78,17 @@ class Method(nn.Module):
     toy: ClassVar[Mapping[str, Any]] = {}
     published_parameters: ClassVar[Mapping[str, int]] = {}
 
+    encoded: ClassVar[Callable | None] = None
     merge: ClassVar[Callable | None] = None
     update: ClassVar[Callable | None] = None
     call_ways: ClassVar[Callable | None] = None
     judge: ClassVar[Callable | None] = None
     agreement: ClassVar[Callable | None] = None
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """Modules that get no gradient; () where all learns."""
+        return ()
 
     @property
     def serves_its_shots_only(self) -> bool:
@@ -119,9 +129,9 @@ class Method(nn.Module):
 
     def __call__(
         self,
-        support_image: Float[Array, "b k h w 3"],
+        support_image: Float[Array, "b k h w 3"] | Encoded,
         support_mask: Float[Array, "b k h w"],
-        query_image: Float[Array, "b q height width 3"],
+        query_image: Float[Array, "b q height width 3"] | Encoded,
         *,
         train: bool = False,
     ) -> Float[Array, "b q height width"]:
