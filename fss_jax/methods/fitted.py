@@ -15,10 +15,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fss_jax.data import imaging
+from fss_jax.methods import backbones
 from fss_jax.methods.backbones.efficientnet_lite import STRIDES, EfficientNetLite
 from fss_jax.methods.backbones.vgg import VGG
 from fss_jax.methods.contract import Method
-from fss_jax.methods.heads import leave_one_out, neighbors, reliability, ridge
+from fss_jax.methods.heads import leave_one_out, neighbors, reliability, ridge, subspaces
 from fss_jax.methods.layers import grid as cells
 from fss_jax.methods.layers.guided_filter import guided_filter
 from fss_jax.methods.layers.resizing import resize
@@ -46,6 +47,11 @@ BACKBONES = {
         for n in range(3)
     },
     "vgg16": Backbone(functools.partial(VGG, hidden=0), ("conv3_3", "conv4_3", "conv5_3")),
+    **{
+        name: Backbone(functools.partial(known.covering, width=1.0), known.compared)
+        for name, known in backbones.table().items()
+        if known.compared
+    },
 }
 
 
@@ -67,6 +73,10 @@ class Fitted(Method):
       placed_weight: how much a cell's place counts beside its features.
       usual: weights of the heads, then the offset, of a support of one image; others are drawn to it.
       usual_strength: how strongly.
+      unplaced: directions left out in which the cells of an image without content differ, which tell
+        places, not things: some 20 of 768 for DINOv3 (INSID3); 0: none.
+      unbacked: directions left out along which the support's background lies most, as a share of its
+        cells: 0.005 (REBASE); 0: none.
       radius, epsilon: of the guided filter; radius 0: none. See layers.guided_filter.
       preprocessing: a key of imaging.PREPROCESSING.
       width: channel multiplier, of the backbone vgg16 only.
@@ -89,6 +99,8 @@ class Fitted(Method):
     placed_weight: float = 3.0
     usual: tuple[float, ...] = (1.05, 1.23, 1.0, -1.6)
     usual_strength: float = 0.1
+    unplaced: int = 0
+    unbacked: float = 0.0
     radius: int = 6
     epsilon: float = 1e-3
     preprocessing: str = "torchvision"
@@ -130,7 +142,8 @@ class Fitted(Method):
         """
         maps = [features[name].astype(jnp.float32) for name in BACKBONES[self.backbone].levels]
         # Episodes in turn: jaxlib's batched solvers can block each other (see heads.ridge).
-        return jax.lax.map(lambda episode: self._fit(*episode), (maps, mask))
+        places = self._places(mask.shape[2:4])
+        return jax.lax.map(lambda episode: self._fit(*episode, places), (maps, mask))
 
     def answer(
         self, task: Task, features: Features, image: Float[Array, "b q h w 3"]
@@ -214,19 +227,41 @@ class Fitted(Method):
     def _grid(self, size: tuple[int, int]) -> tuple[int, int]:
         return tuple(max(1, -(-n // self.cell)) for n in size)
 
-    def _fit(self, maps: list[Float[Array, "k _h _w _c"]], mask: Float[Array, "k h w"]) -> Task:
+    def _places(self, size: tuple[int, int]) -> Float[Array, "c s"] | None:
+        """Directions in which cells of an image without content differ (INSID3), to be left out."""
+        if not self.unplaced:
+            return None
+        blank = self.features(jnp.zeros((1, *size, 3))).values()
+        x = cells.joined(list(blank), tuple(-(-n // 2) for n in self._grid(size)))[0]
+        return subspaces.leading(x - x.mean(0, keepdims=True), self.unplaced)
+
+    def _fit(
+        self,
+        maps: list[Float[Array, "k _h _w _c"]],
+        mask: Float[Array, "k h w"],
+        places: Float[Array, "c s"] | None = None,
+    ) -> Task:
         grid = self._grid(mask.shape[1:])
         inside, outside = (part.reshape(len(mask), -1) for part in cells.shares(mask, grid))
         used = (inside + outside).sum(1) > 0
         number = jnp.maximum(used.sum(), 1)
         # A quarter of the cells tells the directions in which cells differ.
-        some = cells.joined(maps, tuple(-(-n // 2) for n in grid))
+        half = tuple(-(-n // 2) for n in grid)
+        some = cells.joined(maps, half)
+        flat, kept = some.reshape(-1, some.shape[-1]), some.shape[-1]
+        if places is not None:
+            flat, kept = subspaces.without(flat, places), kept - places.shape[1]
+        if self.unbacked:
+            surrounding = cells.shares(mask, half)[1].reshape(-1)
+            backs = subspaces.background(flat, surrounding, self.unbacked)
+            flat, kept = subspaces.without(flat, backs), kept - backs.shape[1]
+        some = flat.reshape(some.shape)
         count = jnp.where(used, 1 / number, 0.0)[:, None, None]
         mean = (some * count).mean(1).sum(0)
         some = (some - mean[None, None]) * jnp.sqrt(count)
         some = some.reshape(-1, some.shape[-1])
         spread = jnp.matmul(some.T, some, precision=ridge.HIGHEST)
-        basis = jnp.linalg.eigh(spread)[1][:, -min(self.components, len(mean)) :]
+        basis = jnp.linalg.eigh(spread)[1][:, -min(self.components, max(kept, 1)) :]
         task = {"basis": basis, "center": mean @ basis}
         x = cells.projected(maps, basis, task["center"], grid)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fss_jax.methods.backbones import Backbone
-from fss_jax.methods.backbones.vit import layer_norm
+from fss_jax.methods.backbones.vit import covering, last_norm, layer_norm
 from fss_jax.methods.layers import Conv
 from fss_jax.methods.layers.depthwise import depthwise
 
@@ -59,6 +59,7 @@ class ConvNeXt(nn.Module):
     Attributes:
       depths: blocks of each stage.
       dims: channels of each stage.
+      last_norm: whether the map that is returned goes through the norm.
       dtype: compute type of the products; norms and the sum of the blocks are float32.
       remat: whether the gradient computes each block again instead of keeping its activations.
 
@@ -68,6 +69,7 @@ class ConvNeXt(nn.Module):
 
     depths: tuple[int, ...] = (3, 3, 9, 3)
     dims: tuple[int, ...] = (96, 192, 384, 768)
+    last_norm: bool = True
     dtype: Any = jnp.float32
     remat: bool = False
 
@@ -98,7 +100,8 @@ class ConvNeXt(nn.Module):
             features[f"stage{stage + 1}"] = x.reshape(*lead, *x.shape[1:])
         norm = layer_norm(1e-6, "norm")
         features["cls"] = norm(x.mean((1, 2))).reshape(*lead, -1)
-        return norm(x).reshape(*lead, *x.shape[1:]), features
+        y = norm(x) if self.last_norm else x
+        return y.reshape(*lead, *x.shape[1:]), features
 
 
 # By the names of the released code (torch.hub).
@@ -110,19 +113,15 @@ VARIANTS = {
 }
 
 
-def _covering(make, *, width=1.0, dtype=jnp.float32, axis_name=None, remat=False) -> ConvNeXt:
-    if width != 1.0:
-        raise ValueError(f"width {width}: this backbone has one width, 1")
-    return make(dtype=dtype, remat=remat)
-
-
 BACKBONES = {
     name: Backbone(
         network=make,
         stride=32,
         channels=make().dims[-1],
-        covering=functools.partial(_covering, make),
+        covering=functools.partial(covering, make),
+        compared=("stage2", "stage3", "stage4"),
         takes=("remat",),
+        tail=last_norm(1e-6),
     )
     for name, make in VARIANTS.items()
 }

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fss_jax.methods.backbones import Backbone
+from fss_jax.methods.backbones import Backbone, Tail
 from fss_jax.methods.layers.positions import bicubic, rotate, rotation
 
 _init = nn.initializers.truncated_normal(0.02)
@@ -167,6 +167,7 @@ class ViT(nn.Module):
       key_bias: whether k has a bias.
       epsilon: of the norms.
       normed: whether the blocks' maps go through the final norm.
+      last_norm: whether the map that is returned does.
       dtype: compute type of the products; norms, softmax and the sum of the blocks are float32.
       remat: whether the gradient computes each block again instead of keeping its activations.
 
@@ -187,6 +188,7 @@ class ViT(nn.Module):
     key_bias: bool = True
     epsilon: float = 1e-6
     normed: bool = True
+    last_norm: bool = True
     dtype: Any = jnp.float32
     remat: bool = False
 
@@ -231,6 +233,7 @@ class ViT(nn.Module):
             features[f"block{index}"] = found.reshape(*lead, rows, cols, self.dim)
         features["cls"] = y[:, 0].reshape(*lead, self.dim)
         features["registers"] = y[:, 1:first].reshape(*lead, self.registers, self.dim)
+        y = y if self.last_norm else x
         return y[:, first:].reshape(*lead, rows, cols, self.dim), features
 
     def _tokens(self, x: Array, rows: int, cols: int) -> Float[Array, "n t c"]:
@@ -284,10 +287,17 @@ VARIANTS = {
 }
 
 
-def _covering(make, *, width=1.0, dtype=jnp.float32, axis_name=None, remat=False) -> ViT:
+def covering(make, *, width=1.0, dtype=jnp.float32, axis_name=None, **fields) -> nn.Module:
+    """A backbone of one width."""
     if width != 1.0:
         raise ValueError(f"width {width}: this backbone has one width, 1")
-    return make(dtype=dtype, remat=remat)
+    return make(dtype=dtype, **fields)
+
+
+def last_norm(epsilon: float) -> Tail:
+    """What may be tuned by itself: a block attends to tokens that are in no map, the norm does not."""
+    norm = functools.partial(nn.LayerNorm, epsilon, use_fast_variance=False, parent=None)
+    return Tail(("norm",), {"last_norm": False}, lambda method: norm())
 
 
 BACKBONES = {
@@ -295,8 +305,10 @@ BACKBONES = {
         network=make,
         stride=make.keywords.get("patch", 14),
         channels=make.keywords["dim"],
-        covering=functools.partial(_covering, make),
+        covering=functools.partial(covering, make),
+        compared=(f"block{make.keywords['depth'] - 1}",),  # INSID3's and FSSDINO's choice
         takes=("remat",),
+        tail=last_norm(make.keywords.get("epsilon", 1e-6)),
     )
     for name, make in VARIANTS.items()
 }

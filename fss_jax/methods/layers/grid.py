@@ -2,19 +2,13 @@
 
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fss_jax.methods.layers import interpolation
+from fss_jax.methods.layers import interpolation, unit
 
 Grid = tuple[int, int]
-
-
-def unit(x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
-    """Of length one; zeros stay zero."""
-    return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), 1e-12))
 
 
 def area(size: int, out: int) -> np.ndarray:
