@@ -1,12 +1,16 @@
-"""Writes a trained method for use without fss_jax.
+"""Writes a method for use without fss_jax.
 
   fss export --workdir runs/mine --out exported/mine
   fss export --workdir runs/mine --out exported/mine --query_size 512
+  fss export --config fitted/efficientnet_lite2 --out exported/fitted --query_size 384
 
 condition.stablehlo, segment.stablehlo   both halves compiled down to StableHLO (jax.export), for
                                          CPU, CUDA and TPU, any number of episodes, shots, queries
-weights.npz                              what both take as their first argument
-example.py                               loads and runs them; needs jax alone
+backbone.stablehlo, condition_maps.stablehlo, segment_maps.stablehlo
+                                         where the backbone is frozen and both sizes are one: it
+                                         alone, and the halves on what it gives
+weights.npz                              what all take as their first argument
+example.py                               finds an object in a photograph; needs jax and Pillow
 weights.safetensors                      the same weights with PyTorch's names and layouts;
                                          --init fss_jax:FILE reads them back bit for bit
 about.json                               method, sizes, preprocessing, versions
@@ -15,22 +19,32 @@ about.json                               method, sizes, preprocessing, versions
 import argparse
 from pathlib import Path
 
-from fss_jax.runtime import arguments
+from fss_jax.runtime import arguments, config_flags
 
 GROUP = "research"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    arguments.add(parser, "--workdir", "--out", required=True)
-    arguments.add(parser, "--checkpoint")
-    parser.add_argument(
-        "--query_size", type=arguments.COUNT, help="pixels; otherwise what the config scores at"
-    )
+    arguments.add(parser, "--out", required=True)
+    arguments.add(parser, "--workdir", "--checkpoint")
+    config_flags.add(parser)
+    for name in ("--query_size", "--support_size"):
+        parser.add_argument(
+            name, type=arguments.COUNT, help="pixels; otherwise what the config scores at"
+        )
 
 
 def run(given: argparse.Namespace) -> None:
     from fss_jax.export import stablehlo
 
-    out = Path(given.out)
-    stablehlo.export_workdir(given.workdir, out, given.checkpoint, given.query_size)
+    out, config = Path(given.out), config_flags.read(given)
+    sizes = {"query_size": given.query_size, "support_size": given.support_size}
+    if bool(config) == bool(given.workdir):
+        raise ValueError(
+            "name what to export: --workdir of a training, or --config of a method without training"
+        )
+    if config:
+        stablehlo.export_config(config, out, **sizes)
+    else:
+        stablehlo.export_workdir(given.workdir, out, given.checkpoint, **sizes)
     print(f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}")

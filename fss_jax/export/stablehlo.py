@@ -14,8 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 from jax import export
+from ml_collections import ConfigDict
 
-from fss_jax import methods
+from fss_jax import methods, weights
+from fss_jax.data.encoded import Encoded
 from fss_jax.runtime import checkpoints
 from fss_jax.scoring import protocols
 from fss_jax.weights import exported
@@ -23,8 +25,9 @@ from fss_jax.weights.reading import need
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
-EXAMPLE = '''"""Finds objects: python example.py support.npy mask.npy query.npy out.npy
+EXAMPLE = '''"""Finds an object in a photograph: python example.py one.jpg mask.png other.jpg found.png
 
+The mask is black where the object is not. Pillow reads and writes the files; the rest is jax.
 support [b, k, {support}, {support}, 3] and query [b, q, {query}, {query}, 3] are RGB in 0..255, mask
 [b, k, {support}, {support}] is 1 on the object; b episodes of k shots and q queries, any numbers.
 """
@@ -34,6 +37,7 @@ from pathlib import Path
 
 import jax.export
 import numpy as np
+from PIL import Image
 
 HERE = Path(__file__).parent
 condition, segment = (
@@ -41,10 +45,16 @@ condition, segment = (
     for name in ("condition", "segment")
 )
 weights = dict(np.load(HERE / "weights.npz"))
-support, mask, query = (np.load(path).astype(np.float32) for path in sys.argv[1:4])
-task = condition.call(weights, support, mask)  # once
-logits = segment.call(weights, task, query)  # for any number of queries
-np.save(sys.argv[4], np.asarray(logits) > 0)
+one, mark, other = (Image.open(path) for path in sys.argv[1:4])
+support, query = (
+    np.asarray(image.convert("RGB").resize((side, side), Image.BILINEAR), np.float32)[None, None]
+    for image, side in ((one, {support}), (other, {query}))
+)
+mask = np.asarray(mark.convert("L").resize({support_pair}, Image.NEAREST))[None, None] > 0
+task = condition.call(weights, support, mask.astype(np.float32))  # once
+logits = np.asarray(segment.call(weights, task, query))  # for any number of queries
+found = Image.fromarray(logits[0, 0]).resize(other.size, Image.BILINEAR)
+Image.fromarray(np.where(np.asarray(found) > 0, 255, 0).astype(np.uint8)).save(sys.argv[4])
 '''
 
 
@@ -54,7 +64,10 @@ def export_halves(
     """Serialized jax.export artifacts of `condition` and `segment`.
 
     Both take the variables first, as a flat dict by 'collection/layer/.../leaf', and are compiled
-    for PLATFORMS with symbolic numbers of episodes b, shots k and queries q.
+    for PLATFORMS with symbolic numbers of episodes b, shots k and queries q. A method with a frozen
+    backbone has three more, in which an image passes the backbone once: `backbone` (images [b, q]
+    of the queries' size -> maps by name), and both halves on such maps, `condition_maps` and
+    `segment_maps`.
 
     Args:
       model: a method.
@@ -93,6 +106,33 @@ def export_halves(
         "condition": export.export(condition, platforms=PLATFORMS)(flat, *support),
         "segment": export.export(segment, platforms=PLATFORMS)(flat, task, query),
     }
+    if model.frozen and support_size == query_size:
+        size = (query_size, query_size)
+
+        @jax.jit
+        def backbone(flat, image):
+            variables = traverse_util.unflatten_dict(flat, sep="/")
+            return model.apply(variables, image, method="encoded").maps
+
+        @jax.jit
+        def condition_maps(flat, maps, mask):
+            variables = traverse_util.unflatten_dict(flat, sep="/")
+            return model.apply(variables, Encoded(maps, size), mask, method="condition")
+
+        @jax.jit
+        def segment_maps(flat, task, maps):
+            variables = traverse_util.unflatten_dict(flat, sep="/")
+            return model.apply(variables, task, Encoded(maps, size), method="segment")
+
+        of_support = jax.eval_shape(backbone, flat, support[0])
+        of_query = jax.eval_shape(backbone, flat, query)
+        halves |= {
+            "backbone": export.export(backbone, platforms=PLATFORMS)(flat, query),
+            "condition_maps": export.export(condition_maps, platforms=PLATFORMS)(
+                flat, of_support, support[1]
+            ),
+            "segment_maps": export.export(segment_maps, platforms=PLATFORMS)(flat, task, of_query),
+        }
     return {name: bytes(half.serialize()) for name, half in halves.items()}
 
 
@@ -123,7 +163,10 @@ def write(
         np.savez(partial / "weights.npz", **{name: np.asarray(leaf) for name, leaf in flat.items()})
         exported.save(partial / "weights.safetensors", variables, model.preprocessing)
         (partial / "example.py").write_text(
-            EXAMPLE.format(support=support_size, query=query_size), encoding="utf-8"
+            EXAMPLE.format(
+                support=support_size, query=query_size, support_pair=(support_size,) * 2
+            ),
+            encoding="utf-8",
         )
         known = {
             "support_size": support_size,
@@ -140,23 +183,46 @@ def write(
 
 
 def export_workdir(
-    workdir: str | Path, out: Path, checkpoint: str = "best", query_size: int | None = None
+    workdir: str | Path,
+    out: Path,
+    checkpoint: str = "best",
+    query_size: int | None = None,
+    support_size: int | None = None,
 ) -> None:
     """`write` for a checkpoint of a workdir.
 
     Args:
-      query_size: pixels; by default what the config scores at.
+      query_size, support_size: pixels; by default what the config scores at.
 
     Raises:
       ValueError, FileNotFoundError: no such checkpoint; or as `write`.
     """
     found = checkpoints.load(workdir, checkpoint)
-    sizes = protocols.get(found.config.protocol).view(found.config)
+    about = {"checkpoint": str(found.folder), **found.meta}
+    _write(out, found.config, found.variables, query_size, support_size, about)
+
+
+def export_config(
+    config: ConfigDict, out: Path, query_size: int | None = None, support_size: int | None = None
+) -> None:
+    """`write` for a method that needs no training, with the weights that its config names.
+
+    Raises:
+      ValueError, FileNotFoundError: weights that are not there or do not fit; or as `write`.
+    """
+    config = config.copy_and_resolve_references()
+    _, variables = weights.ready(config)
+    about = {"config": json.loads(config.to_json())}
+    _write(out, config, variables, query_size, support_size, about)
+
+
+def _write(out, config, variables, query_size, support_size, about) -> None:
+    sizes = protocols.get(config.protocol).view(config)
     write(
         out,
-        methods.build_from(found.config),
-        found.variables,
-        support_size=sizes.support_size,
+        methods.build_from(config),
+        variables,
+        support_size=support_size or sizes.support_size,
         query_size=query_size or sizes.query_size,
-        about={"checkpoint": str(found.folder), **found.meta},
+        about=about,
     )

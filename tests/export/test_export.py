@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from fss_jax import cli, methods, weights
 from fss_jax.configs.oslsm import quickstart
@@ -16,6 +17,7 @@ from fss_jax.export import stablehlo
 from fss_jax.methods.layers import hashing
 from fss_jax.methods.oslsm import OSLSM
 from fss_jax.methods.relation import RelationNetwork
+from fss_jax.methods.ssp import SSP
 from fss_jax.runtime import checkpoints
 
 SIZE = 32
@@ -64,20 +66,77 @@ def written(request, tmp_path_factory):
 @pytest.mark.parametrize("written", ["oslsm"], indirect=True)
 def test_a_fresh_process_without_fss_jax_gives_the_same_masks(written, tmp_path):
     out, model, variables = written
-    inputs = episode(2, 3, 2, seed=2)  # other numbers than anything was traced with
-    names = [str(tmp_path / f"{name}.npy") for name in ("support", "mask", "query", "out")]
-    for name, array in zip(names, inputs, strict=False):
-        np.save(name, array)
+    rng = np.random.default_rng(2)
+    support, query = (rng.integers(0, 256, (*size, 3), np.uint8) for size in ((40, 50), (61, 45)))
+    mask = (rng.random((40, 50)) < 0.5).astype(np.uint8) * 255
+    names = [str(tmp_path / f"{name}.png") for name in ("support", "mask", "query", "out")]
+    for name, array in zip(names, (support, mask, query), strict=False):
+        Image.fromarray(array).save(name)
     example = (out / "example.py").read_text()
-    assert "fss_jax" not in example and len(example.split('"""', 2)[2].strip().splitlines()) <= 20
+    assert "fss_jax" not in example and len(example.split('"""', 2)[2].strip().splitlines()) <= 30
     forbid = "import sys, runpy; sys.modules['fss_jax'] = sys.modules['flax'] = None; "
     run = f"sys.argv[1:] = {names!r}; found = runpy.run_path({str(out / 'example.py')!r}); "
     keep = "found['np'].save('logits.npy', found['logits'])"
     subprocess.run([sys.executable, "-c", forbid + run + keep], check=True, cwd=tmp_path)
+    side = (SIZE, SIZE)
+    inputs = (
+        np.asarray(Image.fromarray(array).resize(side, how), np.float32)[None, None]
+        for array, how in (
+            (support, Image.BILINEAR),
+            (mask // 255, Image.NEAREST),
+            (query, Image.BILINEAR),
+        )
+    )
     expected = np.asarray(jax.jit(model.apply)(variables, *inputs))
-    logits, mask = np.load(tmp_path / "logits.npy"), np.load(tmp_path / "out.npy")
+    logits = np.load(tmp_path / "logits.npy")
     np.testing.assert_allclose(logits, expected, atol=1e-5 * np.abs(expected).max())
-    np.testing.assert_array_equal(mask, logits > 0)
+    with Image.open(tmp_path / "out.png") as found:
+        shown = Image.fromarray(logits[0, 0]).resize((45, 61), Image.BILINEAR)
+        np.testing.assert_array_equal(np.asarray(found) > 0, np.asarray(shown) > 0)
+
+
+@pytest.mark.parametrize("written", ["oslsm"], indirect=True)
+def test_any_number_of_episodes_shots_and_queries(written):
+    out, model, variables = written
+    inputs = episode(2, 3, 2, seed=2)  # other numbers than anything was traced with
+    halves = [
+        jax.export.deserialize((out / f"{name}.stablehlo").read_bytes())
+        for name in ("condition", "segment")
+    ]
+    flat = dict(np.load(out / "weights.npz"))
+    logits = halves[1].call(flat, halves[0].call(flat, *inputs[:2]), inputs[2])
+    expected = np.asarray(jax.jit(model.apply)(variables, *inputs))
+    np.testing.assert_allclose(logits, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.slow
+def test_a_frozen_backbone_is_a_file_of_its_own(tmp_path):
+    """Both halves on its maps answer as the method does on images, at a grid that is no usual one."""
+    model = SSP(backbone="squeezenet1_0", width=1 / 16, projection=8)
+    side = 48
+    images = [np.random.default_rng(n).uniform(0, 255, (1, 2, side, side, 3)) for n in (0, 1)]
+    support, query = (x.astype(np.float32) for x in images)
+    mask = np.zeros((1, 2, side, side), np.float32)
+    mask[:, :, 10:30, 8:40] = 1
+    variables = jax.jit(model.init)(jax.random.key(0), support, mask, query)
+    out = tmp_path / "out"
+    stablehlo.write(out, model, variables, support_size=side, query_size=side, about={})
+    backbone, condition, segment = (
+        jax.export.deserialize((out / f"{name}.stablehlo").read_bytes()).call
+        for name in ("backbone", "condition_maps", "segment_maps")
+    )
+    flat = dict(np.load(out / "weights.npz"))
+    task = condition(flat, backbone(flat, support), mask)
+    found = segment(flat, task, backbone(flat, query))
+    expected = jax.jit(model.apply)(variables, support, mask, query)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_what_to_export_is_one_of_two(tmp_path, capsys):
+    for given in ([], ["--workdir", "w", "--config", "nearest/squeezenet"]):
+        with pytest.raises(SystemExit, match="2"):
+            cli.main(["export", "--out", str(tmp_path / "out"), *given])
+        assert "--workdir of a training, or --config" in capsys.readouterr().err
 
 
 def test_artifacts_are_for_every_platform(written):
