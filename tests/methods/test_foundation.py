@@ -207,7 +207,8 @@ def test_an_option_of_fitted_is_one_switch(option, files):
     path, _ = files["tiny_dinov3"]
     inputs = episode()
     answers = []
-    for change in ({}, option, dict.fromkeys(option, 0)):
+    off = {name: type(value)() for name, value in option.items()}
+    for change in ({}, option, off):
         config = config_of("fitted", "tiny_dinov3", path)
         config.model.update(change)
         model = methods.build_from(config)
