@@ -1,4 +1,4 @@
-"""Fine-tuning of DINOv2 Small's last norm and a classifier on each support.
+"""Fine-tuning of a BatchNorm and a classifier on DINOv2 Small's features, on each support.
 
 fss evaluate --config finetune/dinov2_s --workdir runs/finetune_dinov2_s
 

@@ -295,7 +295,10 @@ def covering(make, *, width=1.0, dtype=jnp.float32, axis_name=None, **fields) ->
 
 
 def last_norm(epsilon: float) -> Tail:
-    """What may be tuned by itself: a block attends to tokens that are in no map, the norm does not."""
+    """What may be tuned by itself: a block attends to tokens that are in no map, the norm does not.
+
+    Where a BatchNorm follows, as in fine-tuning, it takes up what the norm's scale and shift change.
+    """
     norm = functools.partial(nn.LayerNorm, epsilon, use_fast_variance=False, parent=None)
     return Tail(("norm",), {"last_norm": False}, lambda method: norm())
 
