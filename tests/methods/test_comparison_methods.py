@@ -25,6 +25,8 @@ METHODS = {
     "siamese": DENSE,
     "cosegment": {"words": 8, "rounds": 2, "exchanges": 1},
 }
+SLOW = ("cosegment", "logistic")  # to compile
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in METHODS]
 
 
 def picture(seed, square):
@@ -53,13 +55,7 @@ MASK = jnp.asarray(np.stack([picture(n, True)[1] for n in range(2)])[None])
 SHOWN, ABSENT = (jnp.asarray(picture(7, square)[0][None, None]) for square in (True, False))
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(n, marks=pytest.mark.slow) if n in ("cosegment", "logistic") else n
-        for n in METHODS
-    ],
-)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_present_and_an_absent_class(name):
     truth = picture(7, True)[1] > 0
     found = run(name)(MASK, SHOWN)
@@ -68,7 +64,7 @@ def test_a_present_and_an_absent_class(name):
         assert run(name)(MASK, ABSENT).mean() < 0.1
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", NAMES)
 def test_an_empty_and_a_full_mask(name):
     if name == "cosegment":
         found = [run(name)(mask, SHOWN) for mask in (MASK, 0 * MASK, jnp.ones_like(MASK))]

@@ -47,6 +47,7 @@ def test_finds_the_shared_object(shots):
     assert (predicted & mask).sum() / predicted.sum() > 0.8
 
 
+@pytest.mark.slow
 def test_masks_are_not_looked_at():
     np.testing.assert_array_equal(found(1), found(1, mask_value=1.0))
 

@@ -68,6 +68,7 @@ def test_the_parts_are_the_whole(toy):
     np.testing.assert_allclose(found, expected, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_the_order_of_shots_does_not_matter(toy):
     _, _, image, mask, features, fit, answer = toy
     answers = [
@@ -87,6 +88,7 @@ def test_a_support_without_object_finds_nothing_whatever_it_shows(toy):
         np.testing.assert_allclose(found, -SURE, atol=0.2)
 
 
+@pytest.mark.slow
 def test_a_support_of_which_nothing_is_decided_changes_nothing(toy):
     """So any number of supports fits into a few sizes that are compiled."""
     model, variables, image, mask, features, fit, answer = toy
@@ -116,6 +118,7 @@ def test_undecided_pixels_are_left_out(toy):
     assert not any(side.any() for side in hidden)
 
 
+@pytest.mark.slow
 def test_one_support_and_empty_classes_give_numbers(toy):
     _, _, image, mask, features, fit, answer = toy
     for m in (mask[:, :1], jnp.ones_like(mask[:, :1]), -jnp.ones_like(mask[:, :1])):
@@ -157,6 +160,7 @@ def test_neighbors_are_the_best_cosines():
     np.testing.assert_allclose(found, every.max(1), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_merged_banks_hold_the_same_cells_whatever_fills_them_up():
     x = cells.unit(normal(4, 64, 8))
     shown = jnp.arange(4)[:, None] < 2

@@ -42,6 +42,7 @@ def test_images_do_not_see_each_other_and_axes_stay(model):
     assert all(value.dtype == jnp.float32 for value in (out, *features.values()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [TABLE, ROTARY], ids=["table", "rotary"])
 def test_every_block_has_a_map_and_the_last_is_the_answer(model):
     variables, x = ready(model), images(1, 12, 20, 3)
@@ -56,6 +57,7 @@ def test_every_block_has_a_map_and_the_last_is_the_answer(model):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [TABLE, ROTARY, PYRAMID], ids=["table", "rotary", "convnext"])
 def test_half_precision_keeps_the_directions(model):
     variables, x = ready(model, 16), images(2, 16, 16, 3)
@@ -67,6 +69,7 @@ def test_half_precision_keeps_the_directions(model):
     assert (full != half).any()
 
 
+@pytest.mark.slow
 def test_recomputing_changes_no_gradient():
     variables, x = ready(ROTARY), images(1, 12, 12, 3)
 
@@ -109,6 +112,7 @@ def test_one_head_at_a_time_is_in_memory():
     assert scratch(vit.attend) < 4 * 700 * 700 * 4 < scratch(jax.nn.dot_product_attention)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [ROTARY, PYRAMID], ids=["vit", "convnext"])
 def test_exported_models_take_any_number_of_images(model):
     variables = ready(model, 16)

@@ -45,6 +45,7 @@ def test_both_gradients_are_those_of_xla_s_convolution(b, h, w):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_wide_layers_on_large_maps_use_it_and_gradients_of_wide_layers_do():
     """On a CPU what is compiled then holds no convolution; in bfloat16, say, it does."""
 

@@ -34,6 +34,7 @@ def value_and_gradient(remat, side=16):
     return jax.value_and_grad(loss, has_aux=True), params
 
 
+@pytest.mark.slow
 def test_a_recomputed_gradient_is_the_gradient():
     """Parameters have the same names, batch statistics move once, dropout draws the same."""
     found = []

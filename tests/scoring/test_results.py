@@ -94,6 +94,7 @@ def test_the_records_of_a_result_give_the_result_again(workdir, result, tmp_path
     assert others["episodes"] == 4 and others["records_sha256"] != result["records_sha256"]
 
 
+@pytest.mark.slow
 def test_several_queries_at_a_warped_size_score_per_image(workdir):
     """fss_random: five queries an episode, scored at 224."""
     scored = quick(workdir, protocol="fss_random", episodes=3)
@@ -103,6 +104,7 @@ def test_several_queries_at_a_warped_size_score_per_image(workdir):
     assert (workdir / "results" / "fss_random_1shot.json").is_file()
 
 
+@pytest.mark.slow
 def test_more_shots_than_trained_with(workdir):
     scored = quick(workdir, shots=3, episodes=4)
     assert scored["shots"] == 3

@@ -33,6 +33,7 @@ def run(request, tmp_path_factory):
     return open_workdir(folder, protocol="uniform")
 
 
+@pytest.mark.slow
 def test_every_round_adds_a_true_click_and_is_scored(run):
     result = clicks.write(run, shots=1, episodes=3, clicks=2)
     assert result["episodes"] == 3 and len(result["clicks"]) == 3

@@ -61,6 +61,7 @@ def same_counts(run, result, records, counts):
     assert 0 < scores.miou < 1
 
 
+@pytest.mark.slow
 def test_all_pairs_equal_the_loop_over_episodes_to_the_last_count(workdir, result):
     run = open_workdir(workdir, protocol="uniform")
     same_counts(run, result, *brute_force(run, 1))
