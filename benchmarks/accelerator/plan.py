@@ -45,8 +45,8 @@ def other_methods() -> list[str]:
         if method in known or not methods.get(method).few_shot:
             continue
         own = [name for name in configs.names() if name.startswith(f"{method}/")]
-        large = [name for name in own if "vgg16" in name]
-        found += large or [n for n in own if not n.endswith(("small", "squeezenet"))]
+        large = [name for name in own if "vgg16" in name and methods.get(method).trained]
+        found += large or [n for n in own if not n.endswith(("small", "squeezenet", "alexnet"))]
     return found
 
 
@@ -82,8 +82,6 @@ def rows() -> Iterator[Row]:
     for case in other_methods():
         for mode in _modes(case):
             yield Row(case, mode, 1, 8, **bf16)
-    for case in (name for name in other_methods() if name.startswith("fitted/")):
-        yield Row(case, "infer", 5, 8, changes=(("model.backbone", "vgg16"),), **bf16)
     for arch in TRANSFORMERS:
         yield Row(arch, "features", batch=8, **bf16)
     for case, shots in main:
