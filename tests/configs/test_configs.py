@@ -36,9 +36,12 @@ def get(name):
     return configs.get(name)
 
 
-# One of each method, a small one where there is one: transformers take a minute to trace.
+# One of each method, a small one where there is one; deep networks take up to a minute to trace.
 LIGHT_FIRST = sorted(NAMES, key=lambda name: "small" not in name)
-FAST = {get(n).method: n for n in reversed(LIGHT_FIRST) if "dinov" not in n}.values()
+DEEP = ("dinov", "hsnet", "ssp")
+FAST = {
+    get(n).method: n for n in reversed(LIGHT_FIRST) if not any(word in n for word in DEEP)
+}.values()
 
 
 def test_settings_are_what_they_were():

@@ -55,7 +55,9 @@ OPTIONS = {"maxiter": 20000, "maxfun": 50000, "ftol": 1e-14, "gtol": 1e-8}
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("strength", [1e-3, 1.0, 30.0])
-@pytest.mark.parametrize(("n", "c"), [(200, 8), (40, 100), (180, 100)])
+@pytest.mark.parametrize(
+    ("n", "c"), [(200, 8), (40, 100), pytest.param(180, 100, marks=pytest.mark.slow)]
+)
 def test_fit_is_the_minimum(loss, strength, n, c):
     x, label = cells(n, c)
     ours = np.append(*fitted(x, label, strength, loss))

@@ -78,6 +78,7 @@ def test_the_table_and_the_pictures_go_with_it(workdir, result):
         assert sheet.height > 9 * drawing.TILE  # best, median and worst, three each
 
 
+@pytest.mark.slow
 def test_the_records_of_a_result_give_the_result_again(workdir, result, tmp_path):
     run = open_workdir(workdir, protocol="uniform")
     text = format_records(run.protocol.records(run.data, 1)[:14])

@@ -60,6 +60,7 @@ def test_scores_equal_a_loop():
     assert scores.miou_ci95[0] < scores.miou < scores.miou_ci95[1]
 
 
+@pytest.mark.slow
 def test_loss_equals_a_loop(config, toy_data):
     split = datasets.open_split("toy_squares", "train", toy_data)
     view = base_network.training_view(split, config)

@@ -30,6 +30,7 @@ def test_it_says_data_lists_devices_memory_and_paths_and_writes_nothing(toy_conf
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_it_says_what_does_not_fit_and_what_would(toy_config, tmp_path):
     toy_config.batch, toy_config.bank = 4, "device"
     text = dry_run(toy_config, tmp_path, 2, Learner(), device_gib=1e-4)

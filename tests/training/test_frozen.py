@@ -66,6 +66,7 @@ def test_entries_are_drawn_and_a_stopped_run_goes_on_alike(toy_data, tmp_path):
     assert np.abs(whole["project"]["kernel"] - plain["project"]["kernel"]).max() > 1e-5
 
 
+@pytest.mark.slow
 def test_a_backbone_that_learns_is_refused(toy_data, tmp_path):
     config = config_of(toy_data, features="float16")
     config.model.projection = 0

@@ -205,6 +205,7 @@ def test_a_resume_in_the_middle_of_an_update_with_dropout_is_exact(toy_data, tmp
     assert same_bits(parts, whole)
 
 
+@pytest.mark.slow
 def test_a_run_saved_on_one_device_goes_on_with_two(toy_data, trained, tmp_path):
     run(toy_data, tmp_path, 1, steps=4)
     run(toy_data, tmp_path, 2)

@@ -324,6 +324,7 @@ def hostile(shared):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_files_that_crash_the_hdf5_library_are_refused_in_a_line(hostile, monkeypatch):
     monkeypatch.setattr(keras_files, "SECONDS", 5)

@@ -79,6 +79,7 @@ def test_the_trunk_loads_whole(arch):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(loaded))
 
 
+@pytest.mark.slow
 @needs_lite2
 def test_a_real_photograph_gets_its_class(shared):
     """ImageNet's class 386 is the African elephant (data.md: 0.45 at 260 pixels)."""
