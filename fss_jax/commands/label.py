@@ -93,9 +93,9 @@ def run(given: argparse.Namespace) -> None:
     except KeyboardInterrupt as stopped:
         stopped.args = (STOPPED,)
         raise
-    counts = ", ".join(f"{name} ({len(images)} shown)" for name, (images, _) in shown.items())
-    print(f"{len(labels.names) - len(broken)} images labelled with {counts}: see {labels.out}")
     for line in job.told(labels):
         print(line)
+    counts = ", ".join(f"{name} ({len(images)} shown)" for name, (images, _) in shown.items())
+    print(f"{len(labels.names) - len(broken)} images labelled with {counts}: see {labels.out}")
     if broken:
         print(f"{len(broken)} could not be read: labels.csv says why", file=sys.stderr)
