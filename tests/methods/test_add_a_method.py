@@ -61,7 +61,7 @@ def test_it_labels(config):
 def test_it_keeps_the_contract(config, tmp_path):
     test = str(ROOT / "tests" / "methods" / "test_conformance.py")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", test, "-q", "-p", "no:xdist", "-k", "mean_color"],
+        [sys.executable, "-m", "pytest", test, "-p", "no:xdist", "-k", "mean_color"],
         env=os.environ | {"FSS_JAX_METHODS": str(tmp_path)},
         cwd=ROOT,
         capture_output=True,
