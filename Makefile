@@ -101,7 +101,7 @@ test: install
 
 # What `make test` leaves out to stay under five minutes: whole runs, some of several processes.
 slow: install
-	$(BIN)/python -m pytest -n 2 -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow
 
 # The same weights in PyTorch give the same answers. On other machines than ours torch is a large download.
 parity: install

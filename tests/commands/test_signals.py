@@ -59,8 +59,10 @@ def test_a_command_ends_in_one_line_and_leaves_nothing_half_written(
 ):
     images = tmp_path / "images"
     images.mkdir()
-    for seed in range(200):
+    for seed in range(20):
         Image.fromarray(toy_pictures.square(seed)[0]).save(images / f"{seed}.png")
+        for again in range(500):  # no machine labels them all before the signal comes
+            os.link(images / f"{seed}.png", images / f"{seed}-{again}.png")
     support = toy_pictures.write_support(tmp_path / "square")
     words = {
         "evaluate": ["evaluate.py", f"--workdir={toy_workdir}", "--episodes=100000"],

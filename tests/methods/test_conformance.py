@@ -17,10 +17,17 @@ import reference_layers as reference
 from fss_jax import methods
 from fss_jax.data import imaging
 
-SIDE, SHOTS, QUERIES = 40, 2, 2
+SIDE, SHOTS, QUERIES = 64, 2, 2
 FEW_SHOT = [name for name in methods.names() if methods.get(name).few_shot]
 
 pytestmark = pytest.mark.slow  # each method is compiled some ten times
+
+
+def of_methods(names):
+    """A test's parameter; one worker tries all of a method's, which share what is compiled."""
+    return pytest.mark.parametrize(
+        "name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
+    )
 
 
 def pictures(*corners):
@@ -71,7 +78,7 @@ def answer(name, image=SUPPORT, mask=SQUARE, query=QUERY):
     return np.asarray(half(name, "segment")(variables, task, query))
 
 
-@pytest.mark.parametrize("name", FEW_SHOT)
+@of_methods(FEW_SHOT)
 def test_it_is_declared(name):
     kind = methods.get(name)
     assert issubclass(kind, nn.Module) and kind.__doc__
@@ -86,7 +93,7 @@ def test_it_is_declared(name):
     assert sum(x.size for x in jax.tree.leaves(variables)) < 20_000_000, "a toy is small"
 
 
-@pytest.mark.parametrize("name", FEW_SHOT)
+@of_methods(FEW_SHOT)
 def test_logits_of_every_query_are_finite_and_repeatable(name):
     logits = answer(name)
     assert logits.shape == (1, QUERIES, SIDE, SIDE) and logits.dtype == np.float32
@@ -95,14 +102,14 @@ def test_logits_of_every_query_are_finite_and_repeatable(name):
     assert np.ptp(logits) > 0, "an answer that depends on nothing"
 
 
-@pytest.mark.parametrize("name", FEW_SHOT)
+@of_methods(FEW_SHOT)
 def test_halves_are_the_whole(name):
     model, variables = network(name)
     whole = jitted(model.apply)(variables, SUPPORT, SQUARE, QUERY)
     np.testing.assert_allclose(whole, answer(name), rtol=1e-3, atol=1e-4 * np.abs(whole).max())
 
 
-@pytest.mark.parametrize("name", FEW_SHOT)
+@of_methods(FEW_SHOT)
 def test_a_query_is_answered_alone_as_among_others(name):
     if methods.build(name, **methods.toy_fields(name, {})).normalized_together:
         pytest.skip("declares that what is seen together is normalized together")
@@ -110,7 +117,7 @@ def test_a_query_is_answered_alone_as_among_others(name):
     np.testing.assert_allclose(both[:, 1:], second, rtol=1e-3, atol=1e-3 * np.abs(both).max())
 
 
-@pytest.mark.parametrize("name", [n for n in FEW_SHOT if not methods.get(n).order_matters])
+@of_methods([n for n in FEW_SHOT if not methods.get(n).order_matters])
 def test_the_order_of_shots_does_not_matter(name):
     one, other = answer(name), answer(name, SUPPORT[:, ::-1], SQUARE[:, ::-1])
     # A threshold that is chosen among ranks may turn on a rounding error, and shift all logits a little.
@@ -119,12 +126,12 @@ def test_the_order_of_shots_does_not_matter(name):
 
 
 @pytest.mark.parametrize("marked", [0.0, 1.0])
-@pytest.mark.parametrize("name", FEW_SHOT)
+@of_methods(FEW_SHOT)
 def test_a_mask_of_nothing_or_everything_gets_a_finite_answer(name, marked):
     assert np.isfinite(answer(name, mask=jnp.full_like(SQUARE, marked))).all()
 
 
-@pytest.mark.parametrize("name", having("takes_undecided"))
+@of_methods(having("takes_undecided"))
 def test_what_is_undecided_is_left_out(name):
     undecided = SQUARE.at[:, :, :, 14:].set(-1.0)
     logits = answer(name, mask=undecided)
@@ -135,9 +142,11 @@ def test_what_is_undecided_is_left_out(name):
     assert np.isfinite(answer(name, mask=jnp.full_like(SQUARE, -1))).all()
 
 
-@pytest.mark.parametrize("name", having("merge"))
+@of_methods(having("merge"))
 def test_merged_tasks_of_single_shots_answer_as_all_together(name):
     model, variables = network(name)
+    if model.normalized_together:
+        pytest.skip("declares that what is seen together is normalized together")
     condition = half(name, "condition")
     single = [
         condition(variables, SUPPORT[:, k : k + 1], SQUARE[:, k : k + 1]) for k in range(SHOTS)
@@ -148,7 +157,7 @@ def test_merged_tasks_of_single_shots_answer_as_all_together(name):
     np.testing.assert_allclose(logits, together, rtol=1e-3, atol=1e-3 * np.abs(together).max())
 
 
-@pytest.mark.parametrize("name", having("update"))
+@of_methods(having("update"))
 def test_more_annotation_gives_another_finite_answer(name):
     _, variables = network(name)
     task = half(name, "condition")(variables, SUPPORT, SQUARE)
@@ -158,7 +167,7 @@ def test_more_annotation_gives_another_finite_answer(name):
     assert np.isfinite(half(name, "segment")(variables, more, QUERY)).all()
 
 
-@pytest.mark.parametrize("name", having("call_ways"))
+@of_methods(having("call_ways"))
 def test_several_classes_at_once_have_scores_each(name):
     _, variables = network(name)
     image, mask = (jnp.stack([x, x[:, ::-1]], 1) for x in (SUPPORT, SQUARE))
@@ -166,7 +175,7 @@ def test_several_classes_at_once_have_scores_each(name):
     assert scores.shape == (1, QUERIES, 3, SIDE, SIDE) and np.isfinite(scores).all()
 
 
-@pytest.mark.parametrize("name", [n for n in FEW_SHOT if methods.get(n).trained])
+@of_methods([n for n in FEW_SHOT if methods.get(n).trained])
 def test_a_loss_has_gradients_for_it(name):
     model, variables = network(name)
 
@@ -182,7 +191,7 @@ def test_a_loss_has_gradients_for_it(name):
     assert any(np.any(slope != 0) for slope in slopes)
 
 
-@pytest.mark.parametrize("name", FEW_SHOT)
+@of_methods(FEW_SHOT)
 def test_it_can_be_exported(name):
     """As StableHLO, and the module that was written and read again gives the same answer."""
     model, variables = network(name)
