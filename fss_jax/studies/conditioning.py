@@ -78,7 +78,22 @@ class Asker:
 
     def answered(self, episode: Episode, mask: np.ndarray, note: str = "") -> Panel:
         note = f"{note}IoU {self.iou(episode, mask):.2f}"
-        return Panel(episode.query_image[0, 0], mask, note, PREDICTION_COLOR)
+        return Panel(episode.query_image[0, 0], self._shown(episode, mask), note, PREDICTION_COLOR)
+
+    def truth(self, episode: Episode, name: str) -> Panel:
+        mask = self._shown(episode, episode.query_mask[0, 0] > 0)
+        return Panel(episode.query_image[0, 0], mask, f"query: {name}", TRUTH_COLOR)
+
+    def _shown(self, episode: Episode, mask: np.ndarray) -> np.ndarray:
+        """A mask at the size that is scored, as it lies over the query that the method sees.
+
+        Scored at the true size, a mask fills the canvas's corner; a warped query fills its square.
+        """
+        view = self.opened.view
+        if view.query_size and not view.score_size:
+            height, width = episode.query_size[0, 0]
+            return mask[:height, :width]
+        return mask
 
     def name(self, item: int) -> str:
         return self.data.class_names[self.data.items[item][1]]
@@ -97,7 +112,7 @@ def two_classes(asker: Asker, rng: np.random.Generator, count: int) -> list[list
             there = both or item == first
             episode = asker.episode([_other(data, item, rng)], item if there else first)
             answer = asker.mask(episode)
-            row = row or [_truth(episode, asker.name(first))]
+            row = row or [asker.truth(episode, asker.name(first))]
             row.append(_shown(episode, 0, asker.name(item)))
             panel = asker.answered(episode, answer)
             if not there:
@@ -112,7 +127,7 @@ def other_masks(asker: Asker, rng: np.random.Generator, count: int) -> list[list
     rows = []
     for query in _queries(asker.data, rng, count):
         episode = asker.episode([_other(asker.data, query, rng)], query)
-        row = [_truth(episode, asker.name(query))]
+        row = [asker.truth(episode, asker.name(query))]
         for name, change in CHANGES.items():
             masks = change(episode.support_mask)
             shown = _shown(episode.replace(support_mask=masks), 0, name)
@@ -128,7 +143,7 @@ def more_shots(asker: Asker, rng: np.random.Generator, count: int) -> list[list[
         members = _members(asker.data, query)
         support = rng.choice(members, SHOTS, replace=False).tolist()
         together = asker.episode(support, query)
-        row = [_truth(together, asker.name(query))]
+        row = [asker.truth(together, asker.name(query))]
         for k, item in enumerate(support):
             alone = asker.episode([item], query)
             answer = asker.mask(alone)
@@ -200,12 +215,6 @@ def _spread(values: list, kinds: list) -> list:
         turn.append(seen.setdefault(kind, 0))
         seen[kind] += 1
     return [values[i] for i in np.argsort(turn, kind="stable").tolist()]
-
-
-def _truth(episode: Episode, name: str) -> Panel:
-    return Panel(
-        episode.query_image[0, 0], episode.query_mask[0, 0] > 0, f"query: {name}", TRUTH_COLOR
-    )
 
 
 def _shown(episode: Episode, k: int, note: str) -> Panel:
