@@ -57,7 +57,11 @@ def device_bytes(device: jax.Device) -> int:
 
 
 def demand_room(
-    needed: Callable[[int], int], batch: int, device: jax.Device, sharing: int = 1
+    needed: Callable[[int], int],
+    batch: int,
+    device: jax.Device,
+    sharing: int = 1,
+    resident: bool = False,
 ) -> None:
     """Raises ValueError if a step does not fit into a device's memory, saying what would.
 
@@ -65,6 +69,7 @@ def demand_room(
       needed: episodes per device -> bytes, linear in their number.
       batch: episodes per device.
       sharing: devices of this process; those of a CPU have one memory.
+      resident: whether what is needed holds a bank of images, which the host could keep.
     """
     sharing = sharing if device.platform == "cpu" else 1
     room, wanted = device_bytes(device) / sharing, needed(batch)
@@ -80,7 +85,9 @@ def demand_room(
     )
     raise ValueError(
         f"a training step of {batch} episodes on each device needs about {wanted / 2**30:.3g} GiB, "
-        f"{device} has {room / 2**30:.3g}: {way}set config.remat=True"
+        f"{device} has {room / 2**30:.3g}: {way}set "
+        + ("config.bank=loader or " if resident else "")
+        + "config.remat=True (--dry_run goes through all that needs less)"
     )
 
 

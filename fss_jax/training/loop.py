@@ -45,7 +45,10 @@ from fss_jax.training.step_memory import check_memory
 log = logging.getLogger(__name__)
 
 DATA_SCOPE, OPTIMIZER_SCOPE = "episode", "optimizer"  # names in a profile
-LESS = "lower config.batch (config.accumulate makes the same update of it) or set config.remat=True"
+LESS = (
+    "lower config.batch (config.accumulate makes the same update of it), or set config.bank=loader or "
+    "config.remat=True (--dry_run goes through all that needs less)"
+)
 
 
 def episode_loss(model: nn.Module, config: ConfigDict) -> tuple[Callable, Callable]:

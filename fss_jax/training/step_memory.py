@@ -74,4 +74,4 @@ def check_memory(
     if clearly * len(plan.devices) < memory.device_bytes(plan.devices[0]):
         return  # spare small runs the tracing
     needed = step_bytes(step, state, split, config, plan, resident)
-    memory.demand_room(needed, plan.batch, plan.devices[0], len(plan.devices))
+    memory.demand_room(needed, plan.batch, plan.devices[0], len(plan.devices), resident)

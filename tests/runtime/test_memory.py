@@ -125,10 +125,12 @@ def test_what_does_not_fit_is_told_with_what_would(monkeypatch):
     memory.demand_room(needed, 3, device)
     message = (
         "^a training step of 8 episodes on each device needs about 31 GiB, .* has 16: lower "
-        "config.batch to 3 for each device .*config.remat=True$"
+        "config.batch to 3 for each device .*or set config.remat=True .--dry_run [^\n]*$"
     )
     with pytest.raises(ValueError, match=message):
         memory.demand_room(needed, 8, device)
+    with pytest.raises(ValueError, match="set config.bank=loader or config.remat=True"):
+        memory.demand_room(needed, 8, device, resident=True)
     with pytest.raises(ValueError, match="needs about 10 GiB, .* has 4: make the images smaller"):
         memory.demand_room(needed, 1, device, sharing=4)
 
@@ -137,6 +139,8 @@ def test_a_run_that_does_not_fit_ends_before_anything_is_written(toy_config, tmp
     """The real step's estimate, on a device of 256 KB."""
     monkeypatch.setattr(memory, "device_bytes", lambda device: 2**18)
     toy_config.bank = "device"
-    with pytest.raises(ValueError, match="^a training step of 4 episodes [^\n]*config.remat=True$"):
+    with pytest.raises(
+        ValueError, match="^a training step of 4 episodes [^\n]*config.bank=loader[^\n]*$"
+    ):
         loop.train(toy_config, tmp_path / "run", 1)
     assert not (tmp_path / "run").exists()
