@@ -99,6 +99,9 @@ def test_oslsm_trains_as_its_paper_and_its_release_say():
         assert (config.lr, config.momentum) == (lr, momentum)
         assert config.steps == stated("updates")[0]
     assert paper.batch == batch
+    # The paper takes every image with a pixel of the class; the filter is its release's.
+    assert (paper.min_lattice_hits, protocols.get(paper.protocol).min_area) == (0, 1)
+    assert release.min_lattice_hits == protocols.get(release.protocol).min_lattice_hits == 3
     batch, decay = stated("the same in the release: batch, weight decay")
     assert (release.batch, release.weight_decay) == (batch, decay)
     (share,) = stated("rate of the conditioning branch")[:1]

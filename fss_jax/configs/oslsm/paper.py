@@ -4,7 +4,8 @@ fss train --config oslsm/paper --workdir runs/oslsm_paper_fold0 \
     --config.dataset=pascal_5i/fold0 --config.init=caffe:vgg16:VGG_ILSVRC_16_layers.caffemodel
 
 FCN's own padding, one hash for all 4097 numbers, images drawn before classes, one episode an update,
-no weight decay, 0.1 for the whole conditioning branch. With --config.model.geometry=paper_order the
+no weight decay, 0.1 for the whole conditioning branch, every image that shows a class however small
+(min_lattice_hits=3 is the release's filter). With --config.model.geometry=paper_order the
 sigmoid comes before the upsampling, as in its Equation 2. Not trained here in full.
 """
 
@@ -24,7 +25,6 @@ def get_config() -> ConfigDict:
     c.support_size = 224
     c.query_size = 0  # queries at their own size
     c.void = "background"
-    c.min_lattice_hits = 3
 
     c.method = "oslsm"
     c.model = ConfigDict(
@@ -44,7 +44,7 @@ def get_config() -> ConfigDict:
     c.lr_multipliers = (("conditioning/.*", 0.1),)
     c.steps_per_dispatch = 10
 
-    c.val_protocol = "oslsm_release"
+    c.val_protocol = "oslsm_paper"
     c.eval_every = 5000
     c.log_every = 100
     c.protocol = "oslsm_paper"
