@@ -11,7 +11,8 @@ ours beside the published numbers. --small is the size that two CPU cores train 
 experiment has such a form; its page is OUT/NAME_small.md. --toy runs all of it in a minute or so, on a
 few glyph classes with tiny networks: its numbers mean nothing. --checkpoint scores every trained method
 at the end of its training (latest) or at the best by validation, in place of each paper's own rule.
---support and --images are for the figures on given images, 10, 11 and S3.
+--support and --images are for the figures on given images, 10, 11 and S3. A published batch runs on
+any number of --devices, with the same updates; those that cannot share it stay idle, and are named.
 """
 
 import argparse
@@ -33,6 +34,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     arguments.renamed(parser, "--workdir", "--out")
     arguments.add(parser, "--support", "--images")  # of the figures on given images
     arguments.add(parser, "--checkpoint", default=None)
+    arguments.add(parser, "--devices")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--small", action="store_true", help="for two CPU cores")
     size.add_argument("--toy", action="store_true", help="tiny, to see that it runs")
@@ -41,6 +43,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> None:
     from fss_jax import experiments
     from fss_jax.experiments import given_images, runner, toy
+    from fss_jax.runtime import devices
 
     if given.name is None:
         print("\n".join(experiments.EXPERIMENTS))
@@ -49,6 +52,7 @@ def run(given: argparse.Namespace) -> None:
         raise ValueError("--support and --images go together: one of them is missing")
     chosen = experiments.get(given.name, given.small)
     messages.use_compilation_cache()
+    devices.use(given.devices)
     if given.toy:
         toy.prepare(given.data_dir)
     for name, experiment in chosen:

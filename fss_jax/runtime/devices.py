@@ -48,8 +48,22 @@ def is_lead() -> bool:
     return jax.process_index() == 0
 
 
+_used = 0  # of this process by default; 0: all
+
+
+def use(count: int) -> None:
+    """Has `local_devices` give this process's first `count` devices by default; 0: all.
+
+    Raises:
+      ValueError: there are fewer.
+    """
+    global _used
+    local_devices(count)
+    _used = count
+
+
 def local_devices(count: int = 0) -> list[jax.Device]:
-    """The first `count` devices of this process, all of them for 0.
+    """The first `count` devices of this process; for 0 all of them, or as many as `use` says.
 
     Raises:
       ValueError: there are fewer.
@@ -57,7 +71,7 @@ def local_devices(count: int = 0) -> list[jax.Device]:
     found = jax.local_devices()
     if count > len(found):
         raise ValueError(f"{count} devices asked for, this process has {len(found)}: {found}")
-    return found[: count or len(found)]
+    return found[: count or _used or len(found)]
 
 
 def that_share(episodes: int, devices: list[jax.Device]) -> list[jax.Device]:

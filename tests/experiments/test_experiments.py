@@ -6,6 +6,7 @@ The trainings themselves are `make toy`.
 import dataclasses
 import inspect
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,6 +21,7 @@ from fss_jax.experiments.given_images import GivenImages
 from fss_jax.experiments.runner import BaseTraining, Experiment, Scoring, Training
 from fss_jax.experiments.side_by_side import SideBySide
 from fss_jax.experiments.timing import TimingTable, measure
+from fss_jax.runtime import devices
 from fss_jax.scoring import protocols, results
 
 ALL = experiments.EXPERIMENTS | experiments.SMALL
@@ -209,6 +211,15 @@ def test_an_unknown_experiment_is_one_line(capsys):
         main(["experiments", "fss_tabel5"])
     assert stopped.value.code == 2
     assert "did you mean 'fss_table5'?" in capsys.readouterr().err
+
+
+def test_an_experiment_runs_on_as_many_devices_as_are_asked_for(monkeypatch, tmp_path):
+    used = []
+    monkeypatch.setattr(runner, "run", lambda *_: used.append(devices.local_devices()))
+    monkeypatch.setattr(devices, "_used", 0)
+    for count in ("2", "0"):
+        main(["experiments", "oslsm_table1", "--out", str(tmp_path), "--devices", count])
+    assert used == [jax.local_devices()[:2], jax.local_devices()]
 
 
 def test_small_and_toy_are_two_sizes(capsys):
