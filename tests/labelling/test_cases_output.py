@@ -11,7 +11,7 @@ from PIL import Image
 
 from data_builders.masks import Choice, Unclear
 from fss_jax import Segmenter
-from fss_jax.labelling import convert, job, supports, tiles
+from fss_jax.labelling import convert, formats, job, supports, tiles
 from fss_jax.labelling.labels import Labels
 from fss_jax.labelling.manifest import Manifest
 from fss_jax.labelling.prediction import Prediction
@@ -170,3 +170,31 @@ def test_instances_are_objects_of_their_own_in_the_exports(tmp_path):
             ((image,), _) = convert.read(place, images=tmp_path / "in")
             assert len(image.things()) == count, place
             np.testing.assert_array_equal(image.masks["cat"], mask)
+
+
+@pytest.mark.parametrize("to", [n for n in formats.names() if hasattr(formats.get(n), "write")])
+def test_what_label_wrote_goes_on_to_every_tool(to, tmp_path):
+    """`label --coco=rle`, then `convert`: the tool's file has the masks that are in the folder."""
+    names, classes = ("a.png", "deep/b.png"), ("cat", "tv/monitor")
+    rng = np.random.default_rng(0)
+    labels = Labels(Manifest(tmp_path / "out"), tmp_path / "in", names, classes, coco="rle")
+    for name in names:
+        picture = np.zeros((20, 30, 3), np.uint8)
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True, parents=True)
+        Image.fromarray(picture).save(tmp_path / "in" / name)
+        side = np.arange(30) < 15
+        noise = rng.random((20, 30)) < 0.5
+        masks = {"cat": noise & side, "tv/monitor": noise & ~side}
+        probability = {c: mask.astype(np.float32) for c, mask in masks.items()}
+        labels.write(name, Prediction(masks, probability, dict.fromkeys(classes, 1)), picture)
+    labels.summarize()
+    convert.convert(
+        tmp_path / "out" / "annotations.json", tmp_path / "tool", to, images=tmp_path / "in"
+    )
+    found, told = convert.read(tmp_path / "tool", to, tmp_path / "in")
+    assert told == [] and sorted(image.file_name for image in found) == list(names)
+    for image in found:
+        written = labels.masks(image.file_name)
+        assert len(written) == len(image.masks) == 2
+        for one, other in zip(sorted(written.items()), sorted(image.masks.items()), strict=True):
+            np.testing.assert_array_equal(one[1], other[1])
