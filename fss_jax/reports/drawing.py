@@ -10,7 +10,6 @@ from PIL import Image, ImageDraw, ImageFont
 from fss_jax.data.bank import Episode
 from fss_jax.data.datasets import Split
 from fss_jax.data.records import Records
-from fss_jax.reports.figures import plt
 from fss_jax.runtime.files import atomic
 
 TILE = 160  # pixels of a picture in a contact sheet
@@ -129,6 +128,8 @@ def contact_sheet(
 
 def panels(path: Path, rows: Sequence[Sequence[tuple[str, np.ndarray]]]) -> None:
     """A PNG of rows of (title, picture); pictures may have any size."""
+    from fss_jax.reports.figures import plt  # slow to import, and fss label needs the rest only
+
     figure, axes = plt.subplots(
         len(rows),
         len(rows[0]),

@@ -160,13 +160,15 @@ def ready(config: ConfigDict) -> tuple[methods.Method, dict[str, Any]]:
       ValueError: it has weights, and the config names none; or as `start`.
     """
     model = methods.build_from(config)
+    shapes = jax.eval_shape(lambda: methods.init_variables(model, config))
     if not config.init:
-        shapes = jax.eval_shape(lambda: methods.init_variables(model, config))
         if shapes.get("params"):
             raise ValueError(
                 f"the method {config.method!r} has weights, and its config names none: set config.init"
             )
-    variables = methods.init_variables(model, config)
-    if config.init:
-        variables = start(config, variables)
+        return model, methods.init_variables(model, config)
+    # Fresh values take long to compile, and most often nothing of them would be left.
+    variables = start(config, shapes)
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(variables)):
+        variables = start(config, methods.init_variables(model, config))
     return methods.build_from(config), variables

@@ -95,6 +95,7 @@ def test_the_version_is_the_package_s():
     assert re.fullmatch(r"fss_jax \d+\.\d+\.\d+\n", done.stdout)
 
 
+@pytest.mark.slow
 def test_a_traceback_comes_only_when_asked(tmp_path):
     line = ["weights", "inspect", str(tmp_path / "x.pth")]
     done = fss(*line)

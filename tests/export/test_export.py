@@ -63,6 +63,7 @@ def written(request, tmp_path_factory):
     return out, model, variables
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("written", ["oslsm"], indirect=True)
 def test_a_fresh_process_without_fss_jax_gives_the_same_masks(written, tmp_path):
     out, model, variables = written

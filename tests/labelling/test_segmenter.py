@@ -211,6 +211,7 @@ def clicks(mask, value):
     return sparse
 
 
+@pytest.mark.slow
 def test_clicks_leave_the_rest_of_a_support_undecided(tmp_path):
     """PANet pools what is marked: an undecided pixel's color is nothing to it, a decided one's is."""
     model = methods.build("panet", width=1 / 16, preprocessing="centered")

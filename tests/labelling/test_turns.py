@@ -95,7 +95,13 @@ def by_an_editor(bench):
     Image.fromarray(corrected()).save(bench.folder / "labels" / "masks" / LAST)
 
 
-@pytest.mark.parametrize("correct", [from_a_thread, from_a_process, by_an_editor])
+@pytest.mark.parametrize(
+    "correct",
+    [
+        from_a_thread,
+        *(pytest.param(by, marks=pytest.mark.slow) for by in (from_a_process, by_an_editor)),
+    ],
+)
 def test_a_correction_made_while_a_prediction_runs_survives_it(bench, correct):
     count = []
     worker = threading.Thread(target=lambda: count.append(bench.predict()))

@@ -88,6 +88,7 @@ def test_scales_are_averaged():
     np.testing.assert_allclose(jax.nn.sigmoid(both), mean, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frozen", [True, False])
 def test_the_backbone_learns_only_if_told(frozen):
     model = CANet(width=WIDTH, frozen=frozen)
@@ -122,6 +123,7 @@ def test_gradients_reach_the_whole_head():
         assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, path
 
 
+@pytest.mark.slow
 def test_an_empty_mask_gives_finite_logits():
     support, mask, query = episode()
     assert np.isfinite(applied()(variables(), support, 0 * mask, query)).all()

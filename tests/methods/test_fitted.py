@@ -80,6 +80,7 @@ def test_the_order_of_shots_does_not_matter(toy):
     np.testing.assert_allclose(*answers, atol=2e-2)
 
 
+@pytest.mark.slow
 def test_a_support_without_object_finds_nothing_whatever_it_shows(toy):
     _, _, image, mask, features, fit, answer = toy
     for index in (jnp.array([0, 1, 2]), jnp.array([3, 2, 1])):
@@ -106,6 +107,7 @@ def test_a_support_of_which_nothing_is_decided_changes_nothing(toy):
     np.testing.assert_allclose(more["agreement"][0, 2:], 0)
 
 
+@pytest.mark.slow
 def test_undecided_pixels_are_left_out(toy):
     """An image whose every pixel is undecided changes no head's answer, only the principal axes."""
     shown = ridge.fit(*_problem(), 1.0)[0]
@@ -177,6 +179,7 @@ def test_merged_banks_hold_the_same_cells_whatever_fills_them_up():
     assert fewer.valid.sum() == jnp.minimum((member & shown).sum(1), 32).sum()
 
 
+@pytest.mark.slow
 def test_neighbors_left_out_are_the_others():
     x = cells.unit(normal(3, 64, 8))
     member = normal(3, 64, seed=4) > 0
@@ -247,6 +250,7 @@ def test_halving_and_doubling_keep_a_slope_at_odd_sizes():
     np.testing.assert_allclose(back[2:8], x[2:8], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_projecting_first_is_joining_first():
     maps = [normal(2, 8, 6, 3), normal(2, 4, 3, 5, seed=1), normal(2, 16, 12, 2, seed=2)]
     basis, center = normal(10, 4, seed=3), normal(4, seed=4)

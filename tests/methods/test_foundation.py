@@ -172,6 +172,7 @@ def test_a_method_answers_on_released_files(method, backbone, files):
     assert np.abs(run(other, *inputs) - logits).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_features_are_the_backbones(files):
     """PANet's cells, as the network alone computes them from the same file."""
     path, params = files["tiny_dinov2"]

@@ -56,7 +56,7 @@ OPTIONS = {"maxiter": 20000, "maxfun": 50000, "ftol": 1e-14, "gtol": 1e-8}
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("strength", [1e-3, 1.0, 30.0])
 @pytest.mark.parametrize(
-    ("n", "c"), [(200, 8), (40, 100), pytest.param(180, 100, marks=pytest.mark.slow)]
+    ("n", "c"), [(200, 8), *(pytest.param(n, 100, marks=pytest.mark.slow) for n in (40, 180))]
 )
 def test_fit_is_the_minimum(loss, strength, n, c):
     x, label = cells(n, c)

@@ -72,6 +72,7 @@ def test_matching_equals_a_loop():
                 assert (middle > 0).all() == (best[1] == 1)
 
 
+@pytest.mark.slow
 def test_pair_loss_equals_a_loop():
     support, mask, query, query_mask = episode()
     model = Siamese(**FIELDS)

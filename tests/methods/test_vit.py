@@ -84,6 +84,7 @@ def test_recomputing_changes_no_gradient():
         np.testing.assert_allclose(kept, again, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_attention_by_heads_is_attention():
     q, k, v = (images(2, 7, 3, 4, seed=seed) for seed in range(3))
 

@@ -65,6 +65,7 @@ def test_wide_layers_on_large_maps_use_it_and_gradients_of_wide_layers_do():
     assert convolves(64, side=14, gradient=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [14, 28])
 def test_a_layer_is_exported_with_any_number_of_images(side):
     module, (b,) = Conv(256, use_bias=False), jax.export.symbolic_shape("b")

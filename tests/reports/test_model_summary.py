@@ -114,6 +114,7 @@ def run(*args):
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_command_describes_the_full_model(config_file):
     done = run("--config", config_file, "--config.shots=5")
     assert done.returncode == 0, done.stderr

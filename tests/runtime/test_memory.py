@@ -97,6 +97,7 @@ def test_the_estimate_is_exact_where_every_value_can_be_followed():
     assert memory.peak_bytes(lambda a: jnp.exp(a) @ a, a) == 3 * matrix
 
 
+@pytest.mark.slow
 def test_the_estimate_is_about_what_xla_reports():
     """Within a third, here for a small trunk's gradient at a batch that outweighs its parameters."""
     from fss_jax.methods.backbones.vgg import VGG
@@ -135,6 +136,7 @@ def test_what_does_not_fit_is_told_with_what_would(monkeypatch):
         memory.demand_room(needed, 1, device, sharing=4)
 
 
+@pytest.mark.slow
 def test_a_run_that_does_not_fit_ends_before_anything_is_written(toy_config, tmp_path, monkeypatch):
     """The real step's estimate, on a device of 256 KB."""
     monkeypatch.setattr(memory, "device_bytes", lambda device: 2**18)

@@ -81,6 +81,7 @@ def test_the_index_knows_super_categories_only_where_the_dataset_does(workdir):
     assert plain.super_categories == {}
 
 
+@pytest.mark.slow
 def test_an_evaluation_shows_them(workdir, monkeypatch):
     monkeypatch.setattr("fss_jax.scoring.protocols.Protocol.records", first_three)
     result = results.evaluate(workdir, dataset="toy_supers", trivial=False)

@@ -38,6 +38,7 @@ def quick(workdir, **arguments):
     return results.evaluate(workdir, **{"trivial": False, "device_count": 1} | arguments)
 
 
+@pytest.mark.slow
 def test_the_file_holds_what_is_promised(workdir, result):
     written = json.loads((workdir / "results" / "uniform_1shot.json").read_text())
     assert written == json.loads(json.dumps(result))

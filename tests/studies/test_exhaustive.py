@@ -111,6 +111,7 @@ def test_every_set_of_the_others_occurs_once():
         assert set(map(tuple, sets[query].tolist())) == expected
 
 
+@pytest.mark.slow
 def test_the_result_is_kept_as_json_table_and_picture(workdir, result):
     stem = workdir / "results" / "exhaustive_1shot"
     assert json.loads(stem.with_suffix(".json").read_text()) == json.loads(json.dumps(result))

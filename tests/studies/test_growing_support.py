@@ -45,6 +45,7 @@ def test_the_worst_answers_become_support_and_are_not_scored(run, monkeypatch, r
         assert entry["held_out_iou"] == pytest.approx(np.mean([ious[i] for i in held_out]))
 
 
+@pytest.mark.slow
 def test_the_network_is_scored_and_the_result_is_kept(run):
     result = growing_support.write(run, "red", 1, 1, False)
     stem = run.workdir / "results" / "refine_red"

@@ -113,6 +113,7 @@ def test_a_union_of_binary_answers_finds_each_class_where_it_is(records, pixels)
     assert scores["ways_swapped"] < 0.1 and scores["support_zeroed"] < 0.1 > scores["first_way"]
 
 
+@pytest.mark.slow
 def test_panet_compares_all_ways_at_once(pixels):
     """One way is PANet itself; another class is not background, whatever its prototype is."""
     (images, masks, others), (query_image, *_) = pixels

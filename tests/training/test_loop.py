@@ -157,6 +157,7 @@ def test_gradients_that_travel_as_bfloat16_give_the_same_losses(toy_data):
     assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(params))
 
 
+@pytest.mark.slow
 def test_steady_state_moves_record_integers_and_nothing_else(toy_data, monkeypatch):
     loop = Loop(toy_data, devices=2)
     sent = []
@@ -179,6 +180,7 @@ def test_steady_state_moves_record_integers_and_nothing_else(toy_data, monkeypat
         loop.step(loop.state, loop.bank, *(np.asarray(x) for x in batch[1:]))  # the guard guards
 
 
+@pytest.mark.slow
 def test_n_steps_and_n_more_are_2n_steps(toy_data, trained, tmp_path):
     run(toy_data, tmp_path, steps=4)
     assert not same_bits(tmp_path, trained)
@@ -368,6 +370,7 @@ def test_a_bad_setting_is_told_in_a_line_and_nothing_is_written(toy_data, tmp_pa
     assert not workdir.exists()
 
 
+@pytest.mark.slow
 def test_a_second_training_in_the_workdir_is_refused_and_leaves_it_alone(toy_data, trained):
     before = {p: p.stat().st_mtime_ns for p in trained.rglob("*") if p.is_file()}
     with locks.alone(trained), pytest.raises(ValueError, match="is being trained in by process"):
