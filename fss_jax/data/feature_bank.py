@@ -167,11 +167,7 @@ class Stored:
         Raises:
           ValueError: the file is damaged.
         """
-        count = len(self.entries)
-        maps = {
-            name: np.empty((len(images), count, *shape), DTYPES[self.dtype])
-            for name, shape in self.shapes.items()
-        }
+        maps = {n: np.empty(x.shape, x.dtype) for n, x in self.shapes_of(len(images)).items()}
         reader = array_record_module.ArrayRecordReader(str(self.path))
         try:
             for row, image in enumerate(images):
@@ -188,6 +184,15 @@ class Stored:
             reader.close()
         return maps
 
+    def shapes_of(self, images: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """What `read` gives of so many images."""
+        lead, dtype = (images, len(self.entries)), DTYPES[self.dtype]
+        return {n: jax.ShapeDtypeStruct((*lead, *shape), dtype) for n, shape in self.shapes.items()}
+
+    def bank_of(self, *fields: Any) -> FeatureBank:
+        """The bank of maps, labels, sizes, item_image and item_value."""
+        return FeatureBank(*fields, size=self.size, entries=self.entries)
+
     def bank(self, split: Split, canvas: int, indices: Sequence[int] | None = None) -> FeatureBank:
         """The bank of a split in host memory, or of its images `indices`; see `bank.load_bank`."""
         wanted = list(range(len(split.image_ids)) if indices is None else indices)
@@ -197,14 +202,12 @@ class Stored:
             row_of = np.full(len(split.image_ids), -1, np.int32)
             row_of[np.asarray(wanted)] = np.arange(len(wanted))
             item_image = row_of[item_image]
-        return FeatureBank(
-            maps=self.read(wanted),
-            labels=np.stack([label for _, label, _ in drawn]),
-            sizes=np.asarray([size for _, _, size in drawn], np.int32),
-            item_image=item_image,
-            item_value=split.item_value,
-            size=self.size,
-            entries=self.entries,
+        return self.bank_of(
+            self.read(wanted),
+            np.stack([label for _, label, _ in drawn]),
+            np.asarray([size for _, _, size in drawn], np.int32),
+            item_image,
+            split.item_value,
         )
 
 

@@ -1,10 +1,12 @@
 """A frozen backbone's features in place of images, where a config asks for them (`config.features`)."""
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from fss_jax.data import feature_bank
@@ -17,6 +19,27 @@ from fss_jax.runtime import digests
 def wanted(config: ConfigDict) -> bool:
     """Whether a config asks for features; older checkpoints' do not know the question."""
     return bool(config.get("features", ""))
+
+
+def stays(config: ConfigDict, model: Method) -> tuple[str, ...]:
+    """The modules that a training leaves as they are, for which its optimizer keeps nothing."""
+    return model.frozen if wanted(config) else ()
+
+
+def planned(config: ConfigDict, model: Method, variables: Any) -> feature_bank.Stored | None:
+    """What `features_of` would give a training, from the shapes of variables, without its file.
+
+    Returns, raises: as `features_of`.
+    """
+    if not wanted(config):
+        return None
+    entries = _entries(config, model, more=True)
+    side = config.query_size
+    image = jax.ShapeDtypeStruct((1, 1, side, side, 3), jnp.float32)
+    encode = functools.partial(model.apply, method="encoded")
+    maps = jax.eval_shape(encode, variables, image).maps
+    shapes = {name: x.shape[2:] for name, x in maps.items()}
+    return feature_bank.Stored(Path(), shapes, config.features, (side, side), entries)
 
 
 def features_of(
@@ -36,19 +59,7 @@ def features_of(
     """
     if not wanted(config):
         return None
-    if not model.frozen:
-        raise ValueError(
-            f"config.features {config.features!r}: the backbone of method {config.method!r} learns with "
-            "these fields, so that its features change; set config.features=''"
-        )
-    if config.support_size != config.query_size:
-        raise ValueError(
-            f"config.features {config.features!r} with support_size {config.support_size} and "
-            f"query_size {config.query_size}: expected one size"
-        )
-    entries = feature_bank.looks(
-        more and config.feature_flips, config.feature_zooms if more else ()
-    )
+    entries = _entries(config, model, more=more)
     kept = {
         name: {part: tree[part] for part in model.frozen if part in tree}
         for name, tree in variables.items()
@@ -74,6 +85,20 @@ def features_of(
             digests.describe(kept),
         ],
     )
+
+
+def _entries(config: ConfigDict, model: Method, *, more: bool) -> tuple[feature_bank.Look, ...]:
+    if not model.frozen:
+        raise ValueError(
+            f"config.features {config.features!r}: the backbone of method {config.method!r} learns with "
+            "these fields, so that its features change; set config.features=''"
+        )
+    if config.support_size != config.query_size:
+        raise ValueError(
+            f"config.features {config.features!r} with support_size {config.support_size} and "
+            f"query_size {config.query_size}: expected one size"
+        )
+    return feature_bank.looks(more and config.feature_flips, config.feature_zooms if more else ())
 
 
 def _forms(model: Method, variables: Any) -> list:

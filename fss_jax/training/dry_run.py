@@ -14,6 +14,7 @@ from fss_jax.reports.provenance import provenance, provenance_line
 from fss_jax.runtime import checkpoints, memory
 from fss_jax.runtime.checkpoints import TrainState
 from fss_jax.runtime.devices import local_devices, that_share
+from fss_jax.scoring import frozen
 from fss_jax.training import checks, loop, sharded
 from fss_jax.training.loop import Learner
 from fss_jax.training.optimizers import make_optimizer
@@ -63,7 +64,13 @@ def dry_run(
     )
     sharing = len(devices) if devices[0].platform == "cpu" else 1  # one memory for all
     room = device_gib * GIB if device_gib else memory.device_bytes(devices[0]) / sharing
-    resident = feed.choose_bank(config.bank, split, config.canvas, devices[0], room)
+    features = frozen.planned(config, learner.build(config), _state(config, learner).variables)
+    resident = feed.choose_bank(
+        config.bank, split, config.canvas, devices[0], room, features=features
+    )
+    if features:
+        size = features.bytes_each * len(split.image_ids)
+        lines.append(f"features: {features.dtype} of every image, {_gib(size)} GiB, made first")
     lines += _memory(config, learner, split, devices, resident, room)
     done = checkpoints.finished_steps(Path(workdir))
     lines.append(
@@ -147,9 +154,11 @@ def ways(
 
 def _state(config: ConfigDict, learner: Learner) -> TrainState:
     """Shapes of a training's state."""
-    variables = dict(jax.eval_shape(lambda: learner.init(learner.build(config), config)))
+    model = learner.build(config)
+    variables = dict(jax.eval_shape(lambda: learner.init(model, config)))
     params = variables.pop("params")
-    opt_state = jax.eval_shape(make_optimizer(config).init, params)
+    optimizer = make_optimizer(config, frozen.stays(config, model))
+    opt_state = jax.eval_shape(optimizer.init, params)
     return TrainState(jax.ShapeDtypeStruct((), jnp.int32), params, variables, opt_state)
 
 
@@ -159,9 +168,11 @@ def _needed(
     """Bytes that a step needs on each device."""
     batch = config.batch // (len(devices) * jax.process_count())
     plan = feed.Plan(config.steps_per_dispatch, batch, devices)
-    model, optimizer = learner.build(config), make_optimizer(config)
+    model, state = learner.build(config), _state(config, learner)
+    optimizer = make_optimizer(config, frozen.stays(config, model))
+    features = frozen.planned(config, model, state.variables)
     steps = loop.make_train_step(model, optimizer, config, learner.loss)
-    return step_bytes(steps, _state(config, learner), split, config, plan, resident)(batch)
+    return step_bytes(steps, state, split, config, plan, resident, features)(batch)
 
 
 def _bytes(tree) -> int:

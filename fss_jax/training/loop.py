@@ -270,8 +270,7 @@ def _train(config: ConfigDict, workdir: Path, device_count: int, learner: Learne
     split, sampler = training_episodes(config, learner)
     lists = checks.check_lists(config)
     first_records = records_sha256(sampler.records(0, 1000))
-    stays = learner.build(config).frozen if frozen.wanted(config) else ()
-    optimizer = make_optimizer(config, stays)
+    optimizer = make_optimizer(config, frozen.stays(config, learner.build(config)))
 
     # Start order: 1. the workdir's own checkpoint, 2. --config.init (another workdir or foreign
     # weights), 3. from scratch. Preprocessing belongs to the weights and comes with them.

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from fss_jax.data import bank as banks
 from fss_jax.data import datasets, feed
+from fss_jax.data.feature_bank import Stored
 from fss_jax.runtime import memory
 from fss_jax.runtime.checkpoints import TrainState
 from fss_jax.runtime.devices import AXIS
@@ -23,6 +24,7 @@ def step_bytes(
     config: ConfigDict,
     plan: feed.Plan,
     resident: bool,
+    features: Stored | None = None,
 ) -> Callable[[int], int]:
     """Episodes per device -> bytes that a step of `make_train_step` needs on each device, by tracing.
 
@@ -31,6 +33,7 @@ def step_bytes(
     Args:
       state: arrays or shapes.
       resident: whether the split's whole bank lies on the device.
+      features: what stands for the images, if anything does.
     """
     rows = _bank_rows(split, config, plan, resident)
     total = len(plan.devices) * jax.process_count()
@@ -43,9 +46,12 @@ def step_bytes(
             for images in (config.shots, config.queries)
         )
         bank = banks.shapes(split, config.canvas, rows)
+        if features:
+            bank = (features.shapes_of(rows), *bank[1:])
 
         def run(state, bank, *records):
-            return step(state, banks.Bank(*bank), *records)
+            bank = features.bank_of(*bank) if features else banks.Bank(*bank)
+            return step(state, bank, *records)
 
         return memory.peak_bytes(run, state, bank, *records, axis_env=[(AXIS, total)], donated=True)
 

@@ -1,5 +1,7 @@
 """Training a head on features: the same as on images, wherever the features lie."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -7,9 +9,12 @@ import toy
 from ml_collections import ConfigDict
 
 from fss_jax import methods
+from fss_jax.methods import backbones
 from fss_jax.runtime import checkpoints
 from fss_jax.scoring import results
 from fss_jax.training import loop
+from fss_jax.training.dry_run import dry_run
+from fss_jax.training.loop import Learner
 
 
 def config_of(toy_data, **changes):
@@ -75,3 +80,21 @@ def test_a_backbone_that_learns_is_refused(toy_data, tmp_path):
     config = config_of(toy_data, features="float16", support_size=48)
     with pytest.raises(ValueError, match="expected one size"):
         loop.train(config, tmp_path, 1)
+
+
+def test_a_dry_run_counts_what_learns_and_its_features(toy_data, tmp_path):
+    config, before = config_of(toy_data, optimizer="adam"), set(toy_data.rglob("*"))
+    plain = dry_run(config, tmp_path, 1, Learner(), device_gib=1.0)
+    config.features = "float16"
+    text = dry_run(config, tmp_path, 1, Learner(), device_gib=1.0)
+    assert "features: float16 of every image" in text and "features" not in plain
+
+    def optimizer_gib(told):
+        return float(re.search(r"optimizer ([\d.e-]+)", told)[1])
+
+    # Adam keeps two numbers for each weight that learns: the 1x1 convolution's alone with features.
+    channels = backbones.get("squeezenet1_0").channels // 16
+    numbers = 2 * channels * config.model.projection
+    assert optimizer_gib(text) == pytest.approx(4 * numbers / 2**30, rel=0.02)
+    assert optimizer_gib(text) < optimizer_gib(plain)
+    assert set(toy_data.rglob("*")) == before
