@@ -2,7 +2,8 @@
 
   python -m benchmarks.chaos [--kills 100 --cases 1000000 --images 10000 --requests 50]
 
-Hours at full size. The figures go to --out, from there into the table of docs/reliability.md.
+Hours at full size. Each part's figures go to --out when it ends, in place of its last ones, and from
+there into the table of docs/reliability.md.
 Exit code 1 if something did not hold.
 """
 
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from benchmarks.chaos import disks, fuzz, kills, page, report
 from benchmarks.chaos.place import ROOT, Place
+from fss_jax.runtime.files import write_json
 
 PARTS = ("training", "labelling", "memory", "disks", "fuzz", "page")
 
@@ -42,8 +44,7 @@ def main() -> None:
     parts = given.parts.split(",")
     if set(parts) - set(PARTS):
         flags.error(f"--parts are some of {','.join(PARTS)}")
-    began = time.monotonic()
-    found = {}
+    held = True
     with tempfile.TemporaryDirectory(prefix="chaos_", ignore_cleanup_errors=True) as folder:
         place = Place(Path(folder), images=20)
         run = {
@@ -55,20 +56,28 @@ def main() -> None:
             "page": lambda: page.run(place, given.requests),
         }
         for name in parts:
-            found[name] = run[name]()
-            print(json.dumps({name: found[name]}), flush=True)
-    about = {
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
-        "seconds": round(time.monotonic() - began),
-        "commit": _commit(),
-        "command": shlex.join(["python", "-m", "benchmarks.chaos", *sys.argv[1:]]),
-    }
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps({"about": about, "parts": found}, indent=1) + "\n")
-    if given.page.is_file():
-        report.write(given.page, given.out)
-    sys.exit(any(part.get("ok") is False for part in found.values()))
+            began = time.monotonic()
+            part = run[name]()
+            print(json.dumps({name: part}), flush=True)
+            held &= part.get("ok") is not False
+            about = {
+                "date": datetime.date.today().isoformat(),
+                "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
+                "seconds": round(time.monotonic() - began),
+                "commit": _commit(),
+                "command": shlex.join(["python", "-m", "benchmarks.chaos", *sys.argv[1:]]),
+            }
+            _keep(given.out, name, {"about": about, **part})
+            if given.page.is_file():
+                report.write(given.page, given.out)
+    sys.exit(not held)
+
+
+def _keep(out: Path, name: str, part: dict) -> None:
+    """Puts a part into the file of all parts."""
+    known = json.loads(out.read_text()) if out.is_file() else {}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(out, {**known, name: part})
 
 
 def _commit() -> str:

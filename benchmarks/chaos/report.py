@@ -8,18 +8,20 @@ BEGIN, END = "<!-- chaos: written by benchmarks.chaos -->", "<!-- end of chaos -
 
 def table(found: dict) -> str:
     """The lines between the marks."""
-    about = found["about"]
     lines = [
-        f"{about['date']}, {about['machine']}, {about['seconds']} s in all, commit {about['commit']}. "
-        f"Command: `{about['command']}`",
-        *([about["note"] + "."] if "note" in about else []),
-        "",
-        "| tried | size and outcome | held |",
-        "| --- | --- | --- |",
+        "| tried | size and outcome | held | seconds | when, and commit |",
+        "| --- | --- | --- | --- | --- |",
     ]
-    for name, part in found["parts"].items():
+    ran = {}
+    for name, part in found.items():
+        about = part["about"]
         held = {True: "yes", False: "**no**", None: "did not run"}[part.get("ok")]
-        lines.append(f"| {name} | {_told(part)} | {held} |")
+        when = f"{about['date']}, {about['commit']}"
+        lines.append(f"| {name} | {_told(part)} | {held} | {about['seconds']:,} | {when} |")
+        ran.setdefault((about["command"], about["machine"], about.get("note", "")), []).append(name)
+    for (command, machine, note), names in ran.items():
+        line = f"{', '.join(names)}: `{command}` ({machine})" + (f". {note}" if note else "")
+        lines += ["", line]
     return "\n".join(lines)
 
 
@@ -28,6 +30,8 @@ def _told(part: dict) -> str:
         return " ".join(str(part["why"]).split()).replace("|", "/")[:200]
     told = []
     for key, value in part.items():
+        if key == "about":
+            continue
         if key == "readers":
             told.append(", ".join(f"{name} {count['cases']:,}" for name, count in value.items()))
         elif isinstance(value, dict):
