@@ -113,13 +113,6 @@ class LabelStudio:
         found = self.ask("GET", f"/api/predictions/?project={project}")
         return sorted(found, key=lambda prediction: prediction["id"])
 
-    def predict(self, project: int) -> None:
-        """Actions, Retrieve Predictions, of all tasks."""
-        self.ask(
-            "POST", f"/api/dm/actions?id=retrieve_tasks_predictions&project={project}",
-            json={"selectedItems": {"all": True, "excluded": []}, "ordering": [], "project": project},
-        )  # fmt: skip
-
     def said(self) -> str:
         self._log.flush()
         return Path(self._log.name).read_text()[-3000:]

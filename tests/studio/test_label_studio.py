@@ -4,11 +4,14 @@
 With STUDIO_PICTURES=FOLDER the screenshots of docs/label_studio.md are kept there.
 """
 
+import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import label_studio_server
@@ -29,6 +32,7 @@ ARGUMENTS = (
     "--disable-background-networking --disable-component-update"
 ).split()
 WAIT, READY = 120_000, "domcontentloaded"  # milliseconds; the page asks others for its fonts
+PATIENCE = 200_000  # for a call of the backend: Label Studio gives it up after 100 s
 SHOWN, ALL = 5, 9
 HEIGHT, WIDTH = 240, 320
 BRUSH = 6  # pixels of the picture: half of what the editor's brush covers
@@ -95,36 +99,124 @@ def backend(studio, tmp_path):
     made.stop()
 
 
+def until(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
+    """Waits for what Label Studio does on its own, as calling a webhook."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds} s: {what}"
+        time.sleep(0.2)
+
+
+# The editor moves its picture while it loads: it is ready when the same place is seen twice.
+AT_REST = """() => {
+  const picture = document.querySelector(".konvajs-content");
+  const {x, y, width, height} = picture ? picture.getBoundingClientRect() : {};
+  const before = window.pictureWas;
+  window.pictureWas = [x, y, width, height].join();
+  return width > 0 && before === window.pictureWas;
+}"""
+REGION, DISABLED = ".lsf-outliner-item", re.compile("lsf-tool_disabled")
+
+
+def edit(studio, page, project: int, task: int) -> None:
+    """Opens a task in the editor."""
+    page.goto(f"{studio.address}/projects/{project}/data?task={task}", wait_until=READY)
+    page.get_by_role("button", name="brush-tool").wait_for()
+    page.get_by_test_id("bottombar-submit-button").wait_for()
+    page.wait_for_function(AT_REST, polling=500)
+
+
+def stroke(page, row: int, left: int, right: int) -> None:
+    """Draws with the editor's tool along a row of the picture, from one column to another."""
+    picture = page.locator(".konvajs-content").first.bounding_box()
+    x, y = picture["x"], picture["y"] + (row + 0.5) * picture["height"] / HEIGHT
+    scale = picture["width"] / WIDTH
+    page.mouse.move(x + left * scale, y)
+    page.mouse.down()
+    page.mouse.move(x + right * scale, y, steps=6)
+    page.mouse.up()
+
+
 def paint(page, mask: np.ndarray) -> None:
     """Fills a thing with the editor's brush, stroke beside stroke, a little inside its border."""
-    page.locator(".konvajs-content canvas").first.wait_for(timeout=WAIT)
-    page.get_by_role("button", name="brush-tool").wait_for(timeout=WAIT)
-    page.wait_for_timeout(2000)
-    for _ in range(60):
-        image = page.locator(".konvajs-content").first.bounding_box()
-        if image is not None:  # it is drawn anew while the editor loads
-            break
-        page.wait_for_timeout(500)
-    scale_x, scale_y = image["width"] / WIDTH, image["height"] / HEIGHT
     rows = np.flatnonzero(mask.any(1))
 
-    def stroke(row: int) -> None:
+    def inside(row: int) -> None:
         columns = np.flatnonzero(mask[row])
         left, right = columns[0] + BRUSH, columns[-1] - BRUSH
-        y = image["y"] + (row + 0.5) * scale_y
-        page.mouse.move(image["x"] + left * scale_x, y)
-        page.mouse.down()
-        page.mouse.move(image["x"] + max(right, left + 1) * scale_x, y, steps=6)
-        page.mouse.up()
+        stroke(page, row, left, max(right, left + 1))
 
     for _ in range(20):  # a busy editor takes no key yet, nor a stroke
         page.keyboard.press("1")  # the label
-        stroke((rows[0] + rows[-1]) // 2)
-        page.wait_for_timeout(700)
-        if not page.get_by_text("Labeled regions will appear here").count():
+        inside((rows[0] + rows[-1]) // 2)
+        try:
+            page.locator(REGION).first.wait_for(timeout=3000)
             break
+        except sync_api.TimeoutError:
+            continue
     for row in range(rows[0] + BRUSH, rows[-1] - BRUSH + 1, BRUSH):
-        stroke(row)
+        inside(row)
+
+
+def erase(page, mask: np.ndarray, rows: range) -> None:
+    """Takes rows of a thing out of the first region, which a prediction made, with the eraser."""
+    eraser = page.get_by_role("button", name="eraser", exact=True)
+    page.locator(REGION).first.click()
+    sync_api.expect(eraser).not_to_have_class(DISABLED, timeout=WAIT)  # a region is selected
+    eraser.click()
+    sync_api.expect(eraser).to_have_class(re.compile("lsf-tool_active"), timeout=WAIT)
+    for row in rows:
+        columns = np.flatnonzero(mask[row])
+        stroke(page, row, max(columns[0] - 20, 0), min(columns[-1] + 20, WIDTH - 1))
+
+
+def submit(page) -> None:
+    """Presses Submit, until Label Studio has stored the annotation."""
+    with page.expect_response(
+        lambda answer: (
+            answer.request.method == "POST" and re.search(r"/api/tasks/\d+/annotations", answer.url)
+        )
+    ) as answer:
+        page.get_by_test_id("bottombar-submit-button").click()
+    assert answer.value.ok, answer.value.status
+
+
+def select(page, task: int) -> None:
+    """Ticks a task in the list."""
+    ticked = page.get_by_role("checkbox", name=f"Unselect Task {task}", exact=True)
+    for _ in range(10):  # a busy list takes no click yet
+        with contextlib.suppress(sync_api.TimeoutError):
+            # What is seen lies over it, so that Playwright takes it for covered.
+            empty = page.get_by_role("checkbox", name=f"Select Task {task}", exact=True)
+            empty.click(force=True, timeout=5000)
+        with contextlib.suppress(sync_api.TimeoutError):
+            ticked.wait_for(timeout=5000)
+            return
+    raise sync_api.TimeoutError(f"task {task} cannot be ticked")
+
+
+def press_predict(studio, page, project: int, tasks: list[int]) -> None:
+    """Selects tasks in the list and presses Actions, Retrieve Predictions, OK.
+
+    Raises:
+      TimeoutError: of Playwright; the list is too busy, or Label Studio has no answer.
+    """
+    page.goto(f"{studio.address}/projects/{project}/data", wait_until=READY)
+    page.locator("img[alt=Data]").nth(ALL - 1).wait_for()
+    for task in tasks:
+        select(page, task)
+    actions = page.get_by_role("button", name="Tasks Actions")
+    actions.filter(has_text=f"{len(tasks)} Task").click()
+    page.get_by_text("Retrieve Predictions").click(timeout=30_000)
+    confirm = page.get_by_role("button", name="Confirm", exact=True)
+    confirm.wait_for(timeout=30_000)
+    with page.expect_response(
+        lambda answer: (
+            "id=retrieve_tasks_predictions" in answer.url and answer.request.method == "POST"
+        ),
+        timeout=PATIENCE,
+    ):
+        confirm.click()
 
 
 def keep(page, name: str) -> None:
@@ -149,11 +241,14 @@ def brush(regions: list[dict]) -> np.ndarray:
     return found
 
 
-def retrieved(studio, backend, project: int, tasks: list[int], others_than: str = "") -> dict:
-    """The predictions of tasks by task, asked for until all are of another version."""
-    end = time.monotonic() + 400  # the first call compiles
+def retrieved(studio, backend, page, project: int, tasks: list[int], others_than: str = "") -> dict:
+    """The predictions of tasks by task, asked for in the page until all are of another version."""
+    end, failed = time.monotonic() + 400, ""  # the first call compiles
     while time.monotonic() < end:
-        studio.predict(project)
+        try:
+            press_predict(studio, page, project, tasks)
+        except sync_api.TimeoutError as error:
+            failed = str(error)
         found = {
             prediction["task"]: prediction
             for prediction in studio.predictions(project)
@@ -161,7 +256,8 @@ def retrieved(studio, backend, project: int, tasks: list[int], others_than: str 
         }
         if set(tasks) <= set(found):
             return found
-    pytest.fail(f"predictions of {sorted(found)} only\n{backend.said()}\n{studio.said()}")
+    said = f"{failed}\n{backend.said()}\n{studio.said()}"
+    pytest.fail(f"predictions of {sorted(found)} only\n{said}")
 
 
 def test_five_labelled_in_the_editor_the_rest_predicted_and_corrections_come_back(
@@ -175,7 +271,7 @@ def test_five_labelled_in_the_editor_the_rest_predicted_and_corrections_come_bac
     with sync_api.sync_playwright() as play:
         executable = shutil.which("chromium") or shutil.which("chromium-browser")
         browser = play.chromium.launch(executable_path=executable, args=ARGUMENTS)
-        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(WAIT)
         page.context.add_cookies(
             [{"name": c.name, "value": c.value, "url": studio.address}
@@ -184,15 +280,11 @@ def test_five_labelled_in_the_editor_the_rest_predicted_and_corrections_come_bac
 
         # 1. Five tasks in the editor.
         for task in tasks[:SHOWN]:
-            page.goto(f"{studio.address}/projects/{project}/data?task={task}", wait_until=READY)
+            edit(studio, page, project, task)
             paint(page, truth[task])
             if task == tasks[0]:
                 keep(page, "label_studio_brush")
-            page.get_by_role("button", name="Submit").click()
-            for _ in range(120):
-                if any(t["id"] == task and t["annotations"] for t in studio.tasks(project)):
-                    break
-                page.wait_for_timeout(500)
+            submit(page)
         for task in studio.tasks(project)[:SHOWN]:
             (annotation,) = task["annotations"]
             assert iou(brush(annotation["result"]), truth[task["id"]]) > 0.6, task["id"]
@@ -200,40 +292,46 @@ def test_five_labelled_in_the_editor_the_rest_predicted_and_corrections_come_bac
         # 2. Masks and scores on the rest, also of what was labelled before there was a backend.
         connection = {"url": backend.address, "project": project, "title": "fss_jax"}
         studio.ask("POST", "/api/ml/", json=connection)
-        found = retrieved(studio, backend, project, tasks[SHOWN:])
+        found = retrieved(studio, backend, page, project, tasks[SHOWN:])
         for task in tasks[SHOWN:]:
             mask = brush(found[task]["result"])
             assert iou(mask, truth[task]) > 0.5, (task, iou(mask, truth[task]))
             assert 0 < found[task]["score"] <= 1
         page.goto(f"{studio.address}/projects/{project}/data", wait_until=READY)
-        page.locator("img[alt=Data]").nth(ALL - 1).wait_for(timeout=WAIT)
+        page.get_by_text(re.compile(r"Predictions: [1-9]")).wait_for()
+        page.locator("img[alt=Data]").nth(ALL - 1).wait_for()
         keep(page, "label_studio_tasks")
-        page.goto(f"{studio.address}/projects/{project}/data?task={tasks[-1]}", wait_until=READY)
-        page.locator(".konvajs-content canvas").first.wait_for(timeout=WAIT)
+
+        # 3. A correction: the editor opens with the prediction and its score, the eraser takes its
+        # lowest rows away. It is shown to the model, and changes its version.
+        (place,) = backend.folder.glob("project_*")
+        assert len(list(place.glob("*.json"))) == SHOWN
+        task, version = tasks[-1], found[tasks[-1]]["model_version"]
+        edit(studio, page, project, task)
+        page.locator(REGION).first.wait_for()
+        score = re.search(r"\d\.\d\d", page.locator(REGION).first.inner_text())
+        assert float(score[0]) == pytest.approx(found[task]["score"], abs=0.006)
         keep(page, "label_studio_prediction")
+        bottom = np.flatnonzero(truth[task].any(1))[-1]
+        erase(page, truth[task], range(bottom - 3 * BRUSH, bottom, BRUSH // 2))
+        keep(page, "label_studio_eraser")
+        submit(page)
+        (made,) = studio.tasks(project)[-1]["annotations"]
+        before, after = brush(found[task]["result"]), brush(made["result"])
+        assert made["parent_prediction"] == found[task]["id"]
+        assert made["result"][0]["origin"] == "prediction-changed"
+        assert (before & ~after).sum() > 100 and (after & ~before).sum() < 10
+        # By the webhook, before anything is asked for.
+        until((place / f"{task}.json").is_file, "the correction is stored")
+        assert len(list(place.glob("*.json"))) == SHOWN + 1
+        again = retrieved(studio, backend, page, project, tasks[SHOWN:-1], version)
+        assert again[tasks[SHOWN]]["model_version"] != version
+        for other in tasks[SHOWN:-1]:
+            assert iou(brush(again[other]["result"]), truth[other]) > 0.5, other
         browser.close()
 
-    # 3. A correction is shown to the model, and changes its version.
-    (place,) = backend.folder.glob("project_*")
-    assert len(list(place.glob("*.json"))) == SHOWN
-    result = [
-        {**found[tasks[-1]]["result"][0], "value": {
-            "format": "rle", "rle": _thi.encode(truth[tasks[-1]]), "brushlabels": ["thing"]}}
-    ]  # fmt: skip
-    result[0].pop("score", None)
-    made = studio.ask("POST", f"/api/tasks/{tasks[-1]}/annotations/", json={"result": result})
-    for _ in range(60):  # by the webhook, before anything is asked for
-        if (place / f"{tasks[-1]}.json").is_file():
-            break
-        time.sleep(0.5)
-    assert len(list(place.glob("*.json"))) == SHOWN + 1
-    version = found[tasks[SHOWN]]["model_version"]
-    again = retrieved(studio, backend, project, tasks[SHOWN:-1], version)
-    assert again[tasks[SHOWN]]["model_version"] != version
+    # 4. What is deleted there is forgotten here.
     studio.ask("DELETE", f"/api/annotations/{made['id']}/")
-    for _ in range(60):
-        if not (place / f"{tasks[-1]}.json").is_file():
-            break
-        time.sleep(0.5)
+    until(lambda: not (place / f"{task}.json").is_file(), "the correction is forgotten")
     assert len(list(place.glob("*.json"))) == SHOWN
     assert "Traceback" not in backend.said()
