@@ -16,7 +16,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from benchmarks import cases, machine
 from benchmarks.rows import Row
-from benchmarks.timing import Timing, in_turn
+from benchmarks.timing import Timing, in_turn, ratio
 from fss_jax.data import feed
 from fss_jax.data.view import View
 from fss_jax.runtime.devices import AXIS, local_devices, replicate
@@ -217,8 +217,14 @@ def speeds(
     }
 
 
+def _beside_usual(work: Work, timing: Timing, usual: Work, usually: Timing) -> dict:
+    """How many times faster an episode is with the switch than without, of calls in turn."""
+    one, other = usually.of_one(usual.episodes), timing.of_one(work.episodes)
+    return {"usual_s_per_episode": one.median, "speedup_of_switch": ratio(one, other)}
+
+
 def measure(row: Row, rates: Mapping[str, float], repeats: int, budget: float) -> dict:
-    """Compiles and times a row of one of MODES.
+    """Compiles and times a row of one of MODES; one of SWITCHES in turn with the usual step.
 
     Args:
       rates: FLOP/s of this device's large matrix products, by `Row.rate`.
@@ -233,12 +239,23 @@ def measure(row: Row, rates: Mapping[str, float], repeats: int, budget: float) -
     cost = cost[0] if isinstance(cost, list) else cost
     space = compiled.memory_analysis()
     call, waited = work.prepare(compiled)
-    timing = in_turn({"row": call}, repeats, budget)["row"]
+    calls, usual = {"row": call}, None
+    if row.switch in SWITCHES:  # what a switch saves is less than two rows' times differ by
+        with jax.default_matmul_precision(row.precision):
+            usual = MODES[row.mode](dataclasses.replace(row, switch=""))
+            usually = usual.lowered.compile()
+        calls["usual"], _ = usual.prepare(usually)
+    timings = in_turn(calls, repeats, budget)
+    timing, beside = timings["row"], {}
+    if usual:
+        beside = _beside_usual(work, timing, usual, timings["usual"])
+        beside["usual_temporary_bytes"] = usually.memory_analysis().temp_size_in_bytes
     waiting, start = waited(), time.perf_counter()
     call()
     waiting = (waited() - waiting) / (time.perf_counter() - start)
     return {
         **speeds(row, rates, timing, work.gmacs, work.episodes, work.images),
+        **beside,
         "wait_share": waiting,
         "compile_seconds": compile_seconds,
         "xla_gflop": cost.get("flops", 0.0) / 1e9 / work.episodes,

@@ -3,8 +3,10 @@
 python -m benchmarks.accelerator --budget 540 --out docs/results/speed_accelerator
 python -m benchmarks.accelerator --plan --budget 540       # what it would do on an H100
 python -m benchmarks.accelerator --toy                     # on a CPU, one row of each kind
+python -m benchmarks.accelerator --toy --all               # on a CPU, every row of the plan, tiny
+python -m benchmarks.accelerator --only scan,shard_map     # only rows that are so described
 
-Needs no files and no network. docs/performance.md says how to read what it writes.
+Needs no files and no network. docs/accelerators.md says how to read what it writes.
 """
 
 import argparse
@@ -31,7 +33,6 @@ from fss_jax.runtime import messages  # noqa: E402
 
 LEAST = 60.0  # seconds that a row may take before it is stopped, whatever was estimated
 SLACK = 4  # times its estimate that a row may take
-CLOSING = 5.0  # seconds kept for the end
 
 
 class Worker:
@@ -119,7 +120,7 @@ def run(wanted: Iterable[Row], given: argparse.Namespace, start: float) -> dict:
     """
 
     def remaining() -> float:
-        return given.budget - CLOSING - (time.monotonic() - start)
+        return given.budget - plan.CLOSING - (time.monotonic() - start)
 
     settings = {
         "toy": given.toy,
@@ -177,6 +178,27 @@ def run(wanted: Iterable[Row], given: argparse.Namespace, start: float) -> dict:
     return result
 
 
+def chosen(given: argparse.Namespace) -> list[Row]:
+    """The rows that the flags ask for.
+
+    Raises:
+      ValueError: --only names what no row is described by.
+    """
+    wanted = list(plan.toy_rows() if given.toy and not given.all else plan.rows())
+    if given.toy and given.all:
+        wanted = list(plan.shrunk(wanted))
+    known = {part for row in wanted for part in str(row).split(", ")}
+    for only in given.only:
+        asked = {part.strip() for part in only.split(",")}
+        if asked - known:
+            raise ValueError(
+                f"--only {only}: no row is described by {', '.join(sorted(asked - known))}; "
+                f"expected some of {', '.join(sorted(known))}"
+            )
+        wanted = [row for row in wanted if asked & set(str(row).split(", "))]
+    return wanted
+
+
 def flags() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -184,7 +206,11 @@ def flags() -> argparse.ArgumentParser:
     parser.add_argument("--budget", type=float, default=540.0, help="seconds in all")
     parser.add_argument("--plan", action="store_true", help="only list rows and seconds")
     parser.add_argument("--toy", action="store_true", help="one tiny row of each kind")
-    parser.add_argument("--only", default="", help="some modes, with commas between")
+    parser.add_argument("--all", action="store_true", help="with --toy: every row of the plan")
+    parser.add_argument(
+        "--only", action="append", default=[],
+        help="rows whose description has one of these parts, with commas between; twice: of both",
+    )  # fmt: skip
     parser.add_argument("--repeats", type=int, default=10, help="timed calls of a row")
     parser.add_argument("--cpu", action="store_true", help="full-size rows on a CPU, too")
     parser.add_argument("--out", default="runs/speed/accelerator", help="writes OUT.json, OUT.md")
@@ -194,9 +220,7 @@ def flags() -> argparse.ArgumentParser:
 def main() -> None:
     start, given = time.monotonic(), flags().parse_args()
     with messages.boundary():
-        wanted = list(plan.toy_rows() if given.toy else plan.rows())
-        only = given.only.split(",") if given.only else ()
-        wanted = [row for row in wanted if not only or row.mode in only]
+        wanted = chosen(given)
         if given.plan:
             print("\n".join(plan.table(wanted, given.budget)))
         else:

@@ -4,10 +4,11 @@ Seconds are estimated from the counted work at an assumed share of an H100's rat
 how long XLA compiles; what a run measures corrects the guesses of the rows after it.
 """
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 
-from benchmarks import cases
+from benchmarks import cases, works
 from benchmarks.accelerator import forms
 from benchmarks.rows import Row
 from benchmarks.works import TRAINING
@@ -20,6 +21,8 @@ from fss_jax.reports import model_summary
 H100 = {"bfloat16": 790e12, "tensorfloat32": 395e12, "float32": 54e12}
 SHARE = 0.35  # of them that is reached; a guess on the careful side
 START = 25.0  # seconds to start a process on the device and to measure its rates
+CLOSING = 5.0  # seconds kept for the end
+RESTART = 12.0  # seconds to start a process with other XLA flags
 SETUP = 4.0  # seconds to make a method's weights and images
 # Seconds of compiling, autotuning and the first calls: guesses.
 COMPILING = {
@@ -101,7 +104,7 @@ def rows() -> Iterator[Row]:
             for mode in ("infer", "cached", "train"):
                 yield Row(case, mode, 6 - shots, batch, **bf16)  # the other number of shots
     for case, shots in main:  # several devices, where they are
-        for switch in ("", "shard_map", "bfloat16 gradients"):
+        for switch in ("", "shard_map", "bfloat16 gradients", XLA_FLAGS[0]):
             yield Row(case, "train", shots, 8, devices=8, switch=switch, **bf16)
     for kind in ("tensorfloat32", "float32"):
         for case, shots in main:
@@ -123,6 +126,21 @@ def toy_rows() -> Iterator[Row]:
     yield Row(oslsm, "cached", 1, 1, dtype="bfloat16", **tiny)
     yield Row(next(iter(forms.FORMS)), "forms", size=8)
     yield Row(relation, "train", 1, 1, devices=64, **tiny)  # of which there are fewer
+
+
+def shrunk(wanted: Iterator[Row]) -> Iterator[Row]:
+    """Each row once, with everything about it small: what tries a plan on a CPU within minutes."""
+    tiny = (
+        dataclasses.replace(
+            row,
+            width=1 / 32,
+            size={"forms": 8, "features": 56}.get(row.mode, 32),
+            batch=min(row.batch, 2),
+            images=min(row.images, 10),
+        )
+        for row in wanted
+    )
+    yield from dict.fromkeys(tiny)
 
 
 @functools.lru_cache(maxsize=256)
@@ -170,7 +188,10 @@ def seconds(row: Row, rates: dict[str, float] = H100, share: float = SHARE) -> f
       share: of a rate that the row reaches.
     """
     times = CALLS * (4 if row.mode.startswith("torch ") else 1)  # eager and compiled, slower
-    return SETUP + COMPILING[row.mode] + times * work(row) / (rates[row.rate] * share)
+    fixed = SETUP + COMPILING[row.mode] + (RESTART if row.switch.startswith("--xla") else 0.0)
+    if row.switch in works.SWITCHES:  # in turn with the usual step; that is compiled already
+        times *= 1 + (works.SEVERAL if row.switch in ("scan", "unblocked") else 1)
+    return fixed + times * work(row) / (rates[row.rate] * share)
 
 
 def bound(row: Row, rates: dict[str, float] = H100) -> float:
@@ -178,22 +199,45 @@ def bound(row: Row, rates: dict[str, float] = H100) -> float:
     return work(row) / rates[row.rate]
 
 
-def table(wanted: list[Row], budget: float) -> list[str]:
-    """The plan as lines: each row, when it should start, and what would be left out."""
-    lines, now = [], START
-    lines.append(f"{'from, s':>8} {'takes, s':>8} {'bound of a call, ms':>20}  row")
-    for number, row in enumerate(wanted, 1):
-        takes = seconds(row)
-        if now + takes > budget:
-            lines.append(
-                f"{now:8.0f} of {budget:.0f} s planned; a further call goes on with the other "
-                f"{len(wanted) - number + 1} rows, of {sum(map(seconds, wanted[number - 1 :])):.0f} s:"
-            )
-            lines += [
-                f"{'':8} {seconds(r):8.0f} {1e3 * bound(r):20.2f}  {r}"
-                for r in wanted[number - 1 :]
-            ]
+Planned = tuple[float, Row]  # seconds after the start, and what begins then
+
+
+def calls(wanted: list[Row], budget: float) -> tuple[list[list[Planned]], list[Row]]:
+    """The rows of each call of the same command, and those that no call has time for.
+
+    As in `run`: a row that the rest of a budget is too short for waits, and cheaper ones go before it.
+    """
+    found = []
+    while wanted:
+        now, taken, waiting = START, [], []
+        for row in wanted:
+            takes = seconds(row)
+            if now + takes > budget - CLOSING:
+                waiting.append(row)
+            else:
+                taken.append((now, row))
+                now += takes
+        if not taken:
             break
-        lines.append(f"{now:8.0f} {takes:8.0f} {1e3 * bound(row):20.2f}  {row}")
-        now += takes
+        found.append(taken)
+        wanted = waiting
+    return found, wanted
+
+
+def table(wanted: list[Row], budget: float) -> list[str]:
+    """The plan as lines: the rows of each call in order, and when each should start on an H100."""
+    lines = [f"{'call':>4} {'from, s':>8} {'takes, s':>8} {'bound of a call, ms':>20}  row"]
+    planned, never = calls(wanted, budget)
+    for number, taken in enumerate(planned, 1):
+        for now, row in taken:
+            bounded = f"{1e3 * bound(row):20.2f}" if work(row) else f"{'':20}"
+            lines.append(f"{number:4} {now:8.0f} {seconds(row):8.0f} {bounded}  {row}")
+        left = sum(map(len, planned[number:])) + len(never)
+        end = taken[-1][0] + seconds(taken[-1][1])
+        lines.append(
+            f"Call {number} of {budget:g} s ends after {end:.0f} s: {len(taken)} rows, {left} left."
+        )
+    lines += [f"No call of {budget:g} s has time for: {row}, {seconds(row):.0f} s" for row in never]
+    several = sum(row.devices > 1 for row in wanted)
+    lines += [f"{several} of them are left out where fewer than 8 devices are."] if several else []
     return lines

@@ -15,6 +15,8 @@ def table(result: Mapping) -> list[str]:
     lines = [*device(result), ""]
     if by_kind["speed"]:
         lines += ["## Methods", "", *tables.episodes({**result, "rows": by_kind["speed"]}), ""]
+    if switched := [row for row in by_kind["speed"] if "speedup_of_switch" in row]:
+        lines += ["## In turn with the usual step", "", *switches(switched), ""]
     if by_kind["torch"]:
         lines += ["## Beside PyTorch", "", *beside_torch(by_kind["torch"]), ""]
     if by_kind["forms"]:
@@ -50,6 +52,29 @@ def device(result: Mapping) -> list[str]:
         f"| memory, read and written | {result['memory_bandwidth'] / 1e9:.4g} GB/s |",
         f"| memory | {machine.gibibytes(result['device_bytes'])} GiB |",
     ]
+
+
+def switches(rows: list[dict]) -> list[str]:
+    """What each switch of a training step gains."""
+    lines = []
+    for row in rows:
+        gain, own = row["speedup_of_switch"], 1 / row["episodes_per_second"]
+        low, high = gain["rounds"]
+        lines.append([
+            row["case"], row["switch"], str(row["devices"]), str(row["batch"]),
+            f"{1e3 * row['usual_s_per_episode']:.3g}", f"{1e3 * own:.3g}",
+            f"{gain['of_medians']:.3f} ({low:.3f} to {high:.3f})",
+            machine.gibibytes(row["temporary_bytes"] - row["usual_temporary_bytes"]),
+        ])  # fmt: skip
+    return [
+        "Usual is one step a call by `jax.pmap`, its state donated, and waited for. Above 1, the "
+        "switch is faster; in brackets the range over the rounds.",
+        "",
+        *tables.markdown(
+            ["case", "switch", "devices", "batch each", "usual, ms an episode", "with it, ms an episode",
+             "usual / with it", "temporary memory more, GiB"], lines,
+        ),
+    ]  # fmt: skip
 
 
 def forms(rows: list[dict]) -> list[str]:

@@ -6,7 +6,7 @@ Renders fss_glyphs/full on this machine's cores, then trains the relation networ
 released form and OSLSM, each for an equal share of the time that is left, and scores each on held-out
 classes. OUT.json and OUT.md hold learning curves and scores, OUT.zip their pictures and the results.
 OUT.000.npz and so on are the parameters of --ship in half precision, in parts small enough to bring
-back; to use them:
+back. The same command goes on in --work; where that is gone, from the parts: --from OUT. To use them:
 
 python -m benchmarks.accelerator.training --join speed_training --to relation.safetensors
 fss evaluate --config relation/release --config.model.batch_norm=running \\
@@ -83,6 +83,7 @@ def get_config(name: str, given: argparse.Namespace) -> ConfigDict:
     """A training's config with its changes."""
     training = TRAININGS[name]
     changes = dict(training.changes)
+    done = earlier(given)["steps"] if name == given.ship else 0
     if "init_skip" in changes and given.vgg16.is_file() and not given.toy:
         changes["init"] = f"torchvision:vgg16:{given.vgg16}"
     changes |= TINY if given.toy else {}
@@ -92,7 +93,32 @@ def get_config(name: str, given: argparse.Namespace) -> ConfigDict:
         owner[field] = value
     config.dataset = f"{TOY_DATASET[0]}-classes-12" if given.toy else DATASET[0]
     config.data_dir = f"{given.work}/data"
+    if done:  # the rest of the schedule, on other episodes, with new moments of the optimizer
+        config.init, config.init_skip = f"fss_jax:{given.work}/earlier.safetensors", ""
+        config.seed += done
+        if config.schedule == "halving":
+            config.lr *= 0.5 ** (done // config.halve_every)
+        config.steps = config.steps if given.toy else max(1, config.steps - done)
     return config
+
+
+def earlier(given: argparse.Namespace) -> dict:
+    """The steps and the journal that came before --from's parameters; no steps without it.
+
+    Raises:
+      ValueError: its JSON is of no training that shipped parameters.
+    """
+    if not given.earlier:
+        return {"steps": 0, "curve": []}
+    path = Path(f"{given.earlier}.json")
+    known = json.loads(path.read_text())
+    if "shipped_step" not in known or given.ship not in known["trainings"]:
+        raise ValueError(
+            f"{path} has no parameters of {given.ship}: expected an OUT that shipped them"
+        )
+    journal = known["trainings"][given.ship]["curve"]
+    steps = known["shipped_step"]
+    return {"steps": steps, "curve": [line for line in journal if line["step"] <= steps]}
 
 
 def call(words: list[str], seconds: float) -> tuple[int, str]:
@@ -184,6 +210,8 @@ def pack(result: dict, given: argparse.Namespace) -> None:
         preprocessing=found.config.model.preprocessing, method=found.config.method,
         config=found.config.to_json(),
     )  # fmt: skip
+    known = earlier(given)
+    result["shipped_step"] = known["steps"] + found.step
     result["parts"] = {path.name: path.stat().st_size for path in paths}
 
 
@@ -232,6 +260,14 @@ def run(given: argparse.Namespace, start: float) -> None:
     unknown = set(filter(None, given.only.split(","))) - set(TRAININGS)
     if unknown:
         raise ValueError(f"--only {given.only}: expected some of {','.join(TRAININGS)}")
+    if given.earlier:
+        if given.earlier == given.out:
+            raise ValueError(
+                f"--from {given.earlier} is --out, too: give the new files another name"
+            )
+        earlier(given)
+        given.work.mkdir(parents=True, exist_ok=True)
+        parts.join(given.earlier, given.work / "earlier.safetensors")
     dataset, options = TOY_DATASET if given.toy else DATASET
     made = ("prepare", dataset, *options, "--data_dir", f"{given.work}/data")
     code, said = call(fss(*made), given.budget)
@@ -243,6 +279,13 @@ def run(given: argparse.Namespace, start: float) -> None:
         left = given.budget - (time.monotonic() - start)
         found[name] = train(name, left / (len(names) - number), given)
         found[name]["curve"] = curve(given.work / name)
+        if name == given.ship and given.earlier:
+            known = earlier(given)
+            for line in [found[name], *found[name]["curve"]]:
+                for key in ("step", "steps", "checkpoint_step"):
+                    if key in line:
+                        line[key] += known["steps"]
+            found[name]["curve"] = known["curve"] + found[name]["curve"]
         print(name, {k: v for k, v in found[name].items() if k != "curve"}, flush=True)
     # Only now: until here the device is the trainings'.
     result = machine.facts() | {
@@ -270,6 +313,10 @@ def main() -> None:
     flags.add_argument("--episodes", type=int, default=1000, help="of a score")
     flags.add_argument("--only", default="", help=f"some of {','.join(TRAININGS)}")
     flags.add_argument("--toy", action="store_true", help="two steps of tiny networks")
+    flags.add_argument(
+        "--from", dest="earlier", type=Path,
+        help="an OUT of another machine: --ship goes on from its parameters",
+    )  # fmt: skip
     flags.add_argument("--join", type=Path, help="an OUT whose parts become one file, --to")
     flags.add_argument("--to", type=Path, help="the file that --join writes, .safetensors")
     flags.add_argument("--one", help=argparse.SUPPRESS)  # the process of one training

@@ -43,10 +43,39 @@ def test_the_plan_has_the_papers_networks_first_and_every_row_has_a_mode():
 def test_the_plan_keeps_to_its_seconds_and_says_what_is_left():
     wanted = list(plan.rows())[:2]
     first = plan.seconds(wanted[0])
-    lines = plan.table(wanted, plan.START + first + 1)
-    assert len(lines) == 4 and "a further call goes on with the other 1 rows" in lines[2]
+    budget = plan.START + plan.CLOSING + first + 1
+    lines = plan.table(wanted, budget)
+    assert [line.split()[0] for line in lines] == ["call", "1", "Call", "2", "Call"]
+    assert "1 rows, 1 left" in lines[2] and "1 rows, 0 left" in lines[4]
+    assert "No call of 20 s has time" in plan.table(wanted, 20.0)[1]
     # performance.md: 222.7 GMAC an episode of OSLSM, 1 MAC = 2 FLOP
     assert plan.bound(wanted[0]) == pytest.approx(8 * 2 * 222.7e9 / 790e12, rel=2e-3)
+
+
+def test_a_call_takes_the_rows_that_still_fit_and_the_next_one_the_others():
+    wanted = list(plan.rows())[:25]  # of two methods: each is traced to be counted
+    planned, never = plan.calls(wanted, 540.0)
+    assert not never and sorted(map(str, wanted)) == sorted(str(r) for c in planned for _, r in c)
+    for taken in planned:
+        starts = [now for now, _ in taken]
+        assert starts == sorted(starts) and starts[0] == plan.START
+        assert starts[-1] + plan.seconds(taken[-1][1]) <= 540.0 - plan.CLOSING
+    assert [row for _, row in planned[0]][:6] == wanted[:6]
+
+
+def test_rows_are_chosen_by_what_describes_them():
+    def chosen(*words):
+        return accelerator.chosen(accelerator.flags().parse_args(words))
+
+    assert {row.switch for row in chosen("--only", "scan,shard_map")} == {"scan", "shard_map"}
+    (both,) = chosen("--only", "8 devices,scan", "--only", "shard_map", "--only", "oslsm/release")
+    assert (both.case, both.devices, both.switch) == ("oslsm/release", 8, "shard_map")
+    with pytest.raises(ValueError, match="no row is described by trian; expected some of"):
+        chosen("--only", "trian")
+    small = chosen("--toy", "--all")
+    assert {row.switch for row in small} == {row.switch for row in plan.rows()}
+    assert {row.case for row in small} == {row.case for row in plan.rows()}
+    assert len(set(small)) == len(small) and max(row.batch for row in small) == 2
 
 
 class Stub:
@@ -157,8 +186,27 @@ def test_every_package_that_travels_is_one_that_ci_pins():
 @pytest.mark.parametrize("toy", [False, True])
 @pytest.mark.parametrize("name", training.TRAININGS)
 def test_the_trainings_are_configs_that_may_train(name, toy, tmp_path):
-    given = argparse.Namespace(toy=toy, work=tmp_path, vgg16=tmp_path / "none")
+    given = argparse.Namespace(
+        toy=toy, work=tmp_path, vgg16=tmp_path / "none", earlier=None, ship=name
+    )
     config = training.get_config(name, given)
     assert set(config) == set(base.get_config())
     checks.check(config)
     methods.build_from(config)
+
+
+def test_a_training_goes_on_from_parameters_that_travelled(tmp_path):
+    journal = [{"step": step, "loss": 1.0} for step in (9_000, 21_000, 21_100)]
+    known = {"shipped_step": 21_000, "trainings": {"relation_release": {"curve": journal}}}
+    (tmp_path / "out.json").write_text(json.dumps(known))
+    given = argparse.Namespace(toy=False, work=tmp_path, vgg16=tmp_path / "none",
+                               earlier=tmp_path / "out", ship="relation_release")  # fmt: skip
+    usual = training.get_config("relation_paper", given)
+    config = training.get_config("relation_release", given)
+    assert usual.init == "" and config.init == f"fss_jax:{tmp_path}/earlier.safetensors"
+    assert config.lr == usual.lr / 4 and config.steps == usual.steps - 21_000  # halved twice
+    assert training.earlier(given) == {"steps": 21_000, "curve": journal[:2]}
+    checks.check(config)
+    (tmp_path / "out.json").write_text(json.dumps({"trainings": {}}))
+    with pytest.raises(ValueError, match="has no parameters of relation_release"):
+        training.earlier(given)
