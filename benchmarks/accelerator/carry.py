@@ -21,13 +21,14 @@ from fss_jax.weights import pip_packages, torchvision
 from fss_jax.weights.reading import need
 
 ROOT = Path(__file__).resolve().parents[2]
-# What fss_jax imports and an image for JAX and PyTorch does not hold, with what it needs in turn.
+# What fss_jax imports and JAX's own packages (see above) do not bring, with what it needs in turn.
 # TFDS reads array_record without pyarrow.
 PACKAGES = (
-    "array_record", "beautifulsoup4", "dm-tree", "docstring_parser", "etils",
-    "googleapis-common-protos", "grain", "immutabledict", "importlib_resources", "jaxtyping",
-    "ml_collections", "portpicker", "promise", "shtab", "simple-parsing", "soupsieve",
-    "tensorboardX", "tensorflow-datasets", "tensorflow-metadata", "termcolor", "toml",
+    "array_record", "attrs", "beautifulsoup4", "cloudpickle", "dm-tree", "docstring_parser",
+    "etils", "googleapis-common-protos", "grain", "immutabledict", "importlib_resources",
+    "jaxtyping", "ml_collections", "portpicker", "promise", "psutil", "safetensors", "shtab",
+    "simple-parsing", "six", "soupsieve", "tensorboardX", "tensorflow-datasets",
+    "tensorflow-metadata", "termcolor", "toml", "wrapt",
 )  # fmt: skip
 WHEEL_ONLY_FROM_SOURCE = ("promise",)
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_24_x86_64",
