@@ -217,7 +217,7 @@ def speeds(
     }
 
 
-def _beside_usual(work: Work, timing: Timing, usual: Work, usually: Timing) -> dict:
+def beside_usual(work: Work, timing: Timing, usual: Work, usually: Timing) -> dict:
     """How many times faster an episode is with the switch than without, of calls in turn."""
     one, other = usually.of_one(usual.episodes), timing.of_one(work.episodes)
     return {"usual_s_per_episode": one.median, "speedup_of_switch": ratio(one, other)}
@@ -248,7 +248,7 @@ def measure(row: Row, rates: Mapping[str, float], repeats: int, budget: float) -
     timings = in_turn(calls, repeats, budget)
     timing, beside = timings["row"], {}
     if usual:
-        beside = _beside_usual(work, timing, usual, timings["usual"])
+        beside = beside_usual(work, timing, usual, timings["usual"])
         beside["usual_temporary_bytes"] = usually.memory_analysis().temp_size_in_bytes
     waiting, start = waited(), time.perf_counter()
     call()

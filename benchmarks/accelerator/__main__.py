@@ -144,7 +144,8 @@ def run(wanted: Iterable[Row], given: argparse.Namespace, start: float) -> dict:
     measured = {from_facts(row) for row in result["rows"]}
     off = [1.0]  # by which factor the estimates were off
     available = int(facts["device"].split(" ")[0])
-    for row in wanted:
+    wanted = list(wanted)
+    for number, row in enumerate(wanted, 1):
         if row in measured or row.devices > available:
             if row.devices > available:
                 result["left_out"].append(f"{row}: {available} devices are here")
@@ -171,7 +172,10 @@ def run(wanted: Iterable[Row], given: argparse.Namespace, start: float) -> dict:
             f"{row}: {found.get('failed') or (f'{speed:.4g} ep/s' if speed else 'done')}",
             flush=True,
         )
-        tables.save(given.out, result, "On an accelerator", report.table(result))
+        # Whoever kills this process finds what it did not come to.
+        waiting = [f"{row}: not reached" for row in wanted[number:] if row not in measured]
+        so_far = result | {"left_out": result["left_out"] + waiting}
+        tables.save(given.out, so_far, "On an accelerator", report.table(so_far))
     worker.stop()
     result["seconds"] = time.monotonic() - start
     print(tables.save(given.out, result, "On an accelerator", report.table(result)))

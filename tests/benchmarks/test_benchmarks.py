@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from benchmarks import cases, interconnect, machine, operations, rows, tables, timing
+from benchmarks import cases, interconnect, machine, operations, rows, tables, timing, works
 from fss_jax import methods
 from fss_jax.reports import model_summary
 
@@ -30,6 +30,15 @@ def test_ratios_of_medians_of_the_best_and_of_each_round():
     found = timing.ratio(slow, fast)
     assert found == {"of_medians": 2.0, "of_best": 2.0, "of_cpu": None, "rounds": [2.0, 3.0]}
     assert slow.facts()["quartiles_s"] == (3.0, 6.5)
+
+
+def test_a_switch_is_compared_by_the_time_of_an_episode():
+    """Eight steps of two episodes in 4 s, where one step of two takes 1 s, are twice as fast."""
+    scan = works.Work(None, None, 0.0, episodes=16, images=0)
+    usual = works.Work(None, None, 0.0, episodes=2, images=0)
+    found = works.beside_usual(scan, timing.Timing((4.0,) * 3), usual, timing.Timing((1.0,) * 3))
+    assert found["usual_s_per_episode"] == 0.5
+    assert found["speedup_of_switch"]["of_medians"] == 2.0
 
 
 # performance.md: billions of MACs of the support and of one query.
