@@ -129,6 +129,9 @@ def edit(studio, page, project: int, task: int) -> None:
 def stroke(page, row: int, left: int, right: int) -> None:
     """Draws with the editor's tool along a row of the picture, from one column to another."""
     picture = page.locator(".konvajs-content").first.bounding_box()
+    while picture is None:  # it is drawn anew when the last of the task has come
+        page.wait_for_function(AT_REST, polling=500)
+        picture = page.locator(".konvajs-content").first.bounding_box()
     x, y = picture["x"], picture["y"] + (row + 0.5) * picture["height"] / HEIGHT
     scale = picture["width"] / WIDTH
     page.mouse.move(x + left * scale, y)
@@ -146,16 +149,16 @@ def paint(page, mask: np.ndarray) -> None:
         left, right = columns[0] + BRUSH, columns[-1] - BRUSH
         stroke(page, row, left, max(right, left + 1))
 
-    for _ in range(20):  # a busy editor takes no key yet, nor a stroke
+    for _ in range(20):  # a busy editor takes no key yet, nor a stroke, or is drawn anew
         page.keyboard.press("1")  # the label
         inside((rows[0] + rows[-1]) // 2)
-        try:
+        with contextlib.suppress(sync_api.TimeoutError):
             page.locator(REGION).first.wait_for(timeout=3000)
-            break
-        except sync_api.TimeoutError:
-            continue
-    for row in range(rows[0] + BRUSH, rows[-1] - BRUSH + 1, BRUSH):
-        inside(row)
+            for row in range(rows[0] + BRUSH, rows[-1] - BRUSH + 1, BRUSH):
+                inside(row)
+            if page.locator(REGION).count():
+                return
+    pytest.fail("the editor takes no stroke")
 
 
 def erase(page, mask: np.ndarray, rows: range) -> None:
