@@ -82,10 +82,10 @@ def _round(segmenter: Segmenter, given: argparse.Namespace) -> tuple[Labels, lis
         f"{count} images labelled in {time.perf_counter() - began:.1f} s with "
         f"{sum(map(len, found.values()))} examples, {corrected} of them corrected masks"
     )
-    return labels, [line, *segmenter.doubts[: job.NEXT], *_changes(labels), *job.told(labels)]
+    return labels, [line, *segmenter.doubts[: job.NEXT], *changes(labels), *job.told(labels)]
 
 
-def _changes(labels: Labels) -> list[str]:
+def changes(labels: Labels) -> list[str]:
     """A line that names the images whose masks the last round changed most."""
     entries = ((name, labels.manifest.entries.get(name, {})) for name in labels.names)
     found = [

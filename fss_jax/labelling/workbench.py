@@ -19,7 +19,7 @@ from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from data_builders import pairs
-from fss_jax.labelling import job, labels, pictures, supports
+from fss_jax.labelling import job, labels, pictures, sample, supports, watching
 from fss_jax.labelling.labels import Labels
 from fss_jax.labelling.manifest import Manifest
 from fss_jax.labelling.segmenter import Segmenter
@@ -121,6 +121,19 @@ class Workbench:
         """
         self.segmenter.set_support(*self._shown())
         return job.relabel(self.segmenter, self._labels(), progress=False)
+
+    def changes(self) -> list[str]:
+        """A line that names the images whose masks the last prediction changed most; see watching."""
+        return watching.changes(self._labels())
+
+    def add_sample(self) -> None:
+        """Adds examples and pictures that are rendered: for who wants to see how it works."""
+        for n, (rgb, mask) in enumerate(sample.pictures()):
+            if n < sample.EXAMPLES:
+                self.add_example(rgb, mask)
+                continue
+            with files.atomic(self._images / f"rendered_{n}.png") as temporary:
+                Image.fromarray(rgb).save(temporary, "PNG")
 
     def found(self, order: str = ORDERS[0]) -> list[tuple[str, Path | None, str]]:
         """(image's name, overlay file or None, a line about it) of each labelled image."""

@@ -22,6 +22,8 @@ pytest.importorskip("gradio")
 from data_builders.masks import read_mask  # noqa: E402
 from fss_jax import Segmenter  # noqa: E402
 from fss_jax.labelling import convert  # noqa: E402
+from fss_jax.labelling.app import keys, view  # noqa: E402
+from fss_jax.labelling.sample import PICTURES  # noqa: E402
 
 pytestmark = pytest.mark.app
 
@@ -32,20 +34,12 @@ ARGUMENTS = (
 WAIT = 300_000  # milliseconds; a shared machine compiles slowly
 
 
-@pytest.fixture(scope="module")
-def server(toy_workdir, tmp_path_factory):
-    """(address, folder) of the page, served by the command itself."""
-    folder = tmp_path_factory.mktemp("desk")
+@contextlib.contextmanager
+def served(folder, *flags):
+    """The page's address, served by the command itself."""
     environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "NPROC")}
     with subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "fss_jax",
-            "app",
-            f"--workdir={toy_workdir}",
-            f"--folder={folder}",
-        ],
+        [sys.executable, "-m", "fss_jax", "app", f"--folder={folder}", *flags],
         stdout=subprocess.PIPE,
         env=environment,
         text=True,
@@ -53,9 +47,17 @@ def server(toy_workdir, tmp_path_factory):
         try:
             line = process.stdout.readline()
             assert line.startswith("open http://127.0.0.1:"), line
-            yield line.split()[1].partition("?")[0], folder
+            yield line.split()[1]
         finally:
             process.terminate()
+
+
+@pytest.fixture(scope="module")
+def server(toy_workdir, tmp_path_factory):
+    """(address without the owner's key, folder) of the page."""
+    folder = tmp_path_factory.mktemp("desk")
+    with served(folder, f"--workdir={toy_workdir}") as address:
+        yield address.partition("?")[0], folder
 
 
 def centered(path, seed, height=160, width=200):
@@ -182,6 +184,104 @@ def test_paint_predict_correct_predict_again_and_export(server, toy_workdir, tmp
     # Nothing was asked of anybody else.
     hosts = {urllib.parse.urlsplit(url).netloc for url in outside if url.startswith("http")}
     assert hosts == {urllib.parse.urlsplit(address).netloc}
+
+
+def test_many_pictures_by_key(server, tmp_path):
+    """A page of them at a time; next, accept, undo, find again and the brush's width by key alone."""
+    address, folder = server
+    before = set(folder.glob("people/*"))
+    centered(tmp_path / "example.png", 0)
+    with sync_api.sync_playwright() as play:
+        executable = shutil.which("chromium") or shutil.which("chromium-browser")
+        browser = play.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1200, "height": 1000})
+        page.set_default_timeout(WAIT)
+        page.goto(address)  # without the key: a person of their own
+        sample = page.get_by_role("button", name="Try it with rendered pictures")
+        sample.wait_for(timeout=WAIT)
+        page.wait_for_timeout(3000)
+        sample.click()
+        page.locator("#told >> text=The pictures are there").wait_for(timeout=WAIT)
+        (desk,) = set(folder.glob("people/*")) - before
+        for i in range(view.PAGE):
+            centered(desk / "images" / f"many_{i:02}.png", i, 40, 50)
+        page.keyboard.press("f")
+        page.locator(f"#told >> text=Labelled images: {view.PAGE + PICTURES}").wait_for(
+            timeout=WAIT
+        )
+        count = page.locator("#overlays .thumbnail-item").count
+        page.locator(f"#where >> text=1 to {view.PAGE} of {view.PAGE + PICTURES}").wait_for()
+        wait_for(page, lambda: count() == view.PAGE, "a page of pictures")
+        page.get_by_role("button", name="Pictures after").click()
+        page.locator(f"#where >> text={view.PAGE + 1} to {view.PAGE + PICTURES} of").wait_for()
+        wait_for(page, lambda: count() == PICTURES, "the rest of the pictures")
+
+        def title():
+            return page.locator("p:has-text('Correct ') strong").first.inner_text()
+
+        page.keyboard.press("n")  # none is chosen: the first of all
+        page.locator("text=Correct ").first.wait_for(timeout=WAIT)
+        first = title()
+        page.keyboard.press("n")
+        wait_for(page, lambda: title() != first, "the next picture")
+        second = title()
+        page.keyboard.press("p")
+        wait_for(page, lambda: title() == first, "the picture before")
+        page.wait_for_timeout(3000)
+        page.keyboard.press("]")
+        brush = page.locator("#fix input[type=range]")
+        brush.wait_for(state="attached")
+        width = int(brush.input_value())
+        page.keyboard.press("]")
+        wait_for(page, lambda: int(brush.input_value()) == width + keys.STEP, "a larger brush")
+        stroke(page, "fix", 30)
+        tools = page.locator("#fix").get_by_role
+        wait_for(page, tools("button", name="Undo").is_enabled, "a stroke to undo")
+        page.keyboard.press("z")
+        wait_for(page, tools("button", name="Redo").is_enabled, "the stroke undone")
+        page.keyboard.press("a")
+        wait_for(page, lambda: title() == second, "the picture after the accepted one")
+        table = (desk / "labels" / "labels.csv").read_text().splitlines()
+        assert [line.split(",")[0] for line in table if "corrected by hand" in line] == [first]
+        if os.environ.get("FSS_JAX_SCREENSHOT"):
+            path = os.environ["FSS_JAX_SCREENSHOT"].replace(".png", "_keys.png")
+            page.screenshot(path=path, full_page=True)
+        browser.close()
+
+
+def test_photographs_by_the_default(shared, tmp_path):
+    """Two elephants shown, the others found, with the IoU to expect of each."""
+    found = shared / "data/fss1000_subset/fewshot_data/african_elephant"
+    numbers = sorted(path.stem for path in found.glob("*.jpg"))
+    for n in numbers[:2]:
+        for kind, ending in (("image", "jpg"), ("label", "png")):
+            place = tmp_path / "support" / kind
+            place.mkdir(parents=True, exist_ok=True)
+            shutil.copy(found / f"{n}.{ending}", place)
+    (tmp_path / "images").mkdir()
+    for n in numbers[2:]:
+        shutil.copy(found / f"{n}.jpg", tmp_path / "images")
+    with served(tmp_path) as address, sync_api.sync_playwright() as play:
+        executable = shutil.which("chromium") or shutil.which("chromium-browser")
+        browser = play.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1200, "height": 1000})
+        page.set_default_timeout(WAIT)
+        page.goto(address)
+        page.get_by_role("button", name="Find it in all images").wait_for(timeout=WAIT)
+        page.wait_for_timeout(3000)
+        page.get_by_role("button", name="Find it in all images").click()
+        page.locator("#told >> text=Labelled images: 3; examples: 2").wait_for(timeout=WAIT)
+        page.locator("#overlays >> text=expected IoU").first.wait_for()
+        page.keyboard.press("n")
+        page.locator("text=Correct ").first.wait_for(timeout=WAIT)
+        page.wait_for_timeout(3000)
+        if os.environ.get("FSS_JAX_SCREENSHOT"):
+            path = os.environ["FSS_JAX_SCREENSHOT"].replace(".png", "_photos.png")
+            page.screenshot(path=path, full_page=True)
+        browser.close()
+    for n in numbers[2:]:
+        mask, truth = (read_mask(p / f"{n}.png") for p in (tmp_path / "labels" / "masks", found))
+        assert (mask & truth).sum() / (mask | truth).sum() > 0.7
 
 
 def give(page, which, path, shown):

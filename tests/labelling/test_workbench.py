@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import struct
 import zipfile
 import zlib
@@ -14,8 +15,8 @@ from PIL import Image
 from data_builders import pairs
 from data_builders.masks import read_mask
 from fss_jax import Segmenter
-from fss_jax.labelling import workbench
-from fss_jax.labelling.app import page
+from fss_jax.labelling import sample, workbench
+from fss_jax.labelling.app import page, painting, view
 from fss_jax.labelling.workbench import Workbench
 
 
@@ -120,29 +121,29 @@ def test_what_gradio_decodes_itself_is_bounded_too(tmp_path, monkeypatch):
 
 def test_red_strokes_add_to_a_mask_and_blue_ones_take_away():
     rgb, mask = toy_pictures.square(3)
-    value = page.canvas(rgb, mask)
+    value = painting.canvas(rgb, mask)
     assert (
         not (value["background"] == rgb)[mask].all() and (value["background"] == rgb)[~mask].all()
     )
     layer = np.zeros((*mask.shape, 4), np.uint8)
-    layer[:5] = (*page.OBJECT, 255)
-    layer[-10:] = (*page.NOTHING, 255)
-    layer[15:20] = (*page.OBJECT, 60)  # a stroke's soft edge
-    changed = page.painted({"layers": [layer]}, mask)
+    layer[:5] = (*painting.OBJECT, 255)
+    layer[-10:] = (*painting.NOTHING, 255)
+    layer[15:20] = (*painting.OBJECT, 60)  # a stroke's soft edge
+    changed = painting.painted({"layers": [layer]}, mask)
     assert changed[:5].all() and not changed[-10:].any()
     np.testing.assert_array_equal(changed[5:-10], mask[5:-10])
     for nothing in (None, {"background": rgb, "layers": [], "composite": None}):
-        np.testing.assert_array_equal(page.painted(nothing, mask), mask)
+        np.testing.assert_array_equal(painting.painted(nothing, mask), mask)
 
 
 def test_strokes_decide_what_they_cover_and_nothing_else(bench):
     layer = np.zeros((20, 30, 4), np.uint8)
-    layer[2:5, 3:9] = (*page.OBJECT, 255)
-    layer[10:12, 3:9] = (*page.NOTHING, 255)
-    drawn = page.strokes({"layers": [layer]}, (20, 30))
+    layer[2:5, 3:9] = (*painting.OBJECT, 255)
+    layer[10:12, 3:9] = (*painting.NOTHING, 255)
+    drawn = painting.strokes({"layers": [layer]}, (20, 30))
     assert (drawn[2:5, 3:9] == 1).all() and (drawn[10:12, 3:9] == 0).all()
     assert (drawn == 255).sum() == 20 * 30 - 18 - 12
-    assert (page.strokes(None, (4, 4)) == 255).all()
+    assert (painting.strokes(None, (4, 4)) == 255).all()
     with pytest.raises(ValueError, match="mask is empty"):
         bench.add_example(np.zeros((20, 30, 3), np.uint8), np.where(drawn == 1, 255, drawn))
     bench.add_example(np.zeros((20, 30, 3), np.uint8), drawn)
@@ -154,10 +155,49 @@ def test_strokes_decide_what_they_cover_and_nothing_else(bench):
 
 def test_a_stroke_on_a_small_picture_changes_only_what_it_covers_of_the_large_mask():
     fine = np.indices((1000, 2000)).sum(0) % 2 == 0
-    value = page.canvas(np.zeros((1000, 2000, 3), np.uint8), fine)
+    value = painting.canvas(np.zeros((1000, 2000, 3), np.uint8), fine)
     assert value["background"].shape == (400, 800, 3)
     layer = np.zeros((400, 800, 4), np.uint8)
-    layer[:200] = (*page.OBJECT, 255)
-    changed = page.painted({"layers": [layer]}, fine)
+    layer[:200] = (*painting.OBJECT, 255)
+    changed = painting.painted({"layers": [layer]}, fine)
     assert changed[:500].all()
     np.testing.assert_array_equal(changed[500:], fine[500:])
+
+
+def test_a_page_shows_some_of_the_pictures_and_leads_through_all(bench, tmp_path, monkeypatch):
+    monkeypatch.setattr(view, "PAGE", 2)
+    bench.add_example(*toy_pictures.square(0))
+    with pytest.raises(ValueError, match="find the object first"):
+        view.beside(bench, "by name", None, 1)
+    assert view.gallery(bench, "by name") == ([], [], 0, "")
+    bench.add_images(sorted(toy_pictures.write_images(tmp_path / "images", 5).iterdir()))
+    broken = bench.folder / "images" / "2.png"
+    broken.write_bytes(b"no picture")
+    bench.predict()
+    seen, place = [], 0
+    while len(seen) < 5:
+        thumbnails, names, first, told = view.gallery(bench, "by name", place)
+        assert first == place and told == f"{place + 1} to {place + len(names)} of 5"
+        assert len(thumbnails) == len(names) <= 2
+        seen, place = seen + names, place + 2
+    assert sorted(seen) == [f"{n}.png" for n in range(5)]
+    assert view.gallery(bench, "by name", 99)[2] == 4 and view.gallery(bench, "by name", -2)[2] == 0
+    name, way = None, []
+    for _ in range(6):
+        name, place = view.beside(bench, "by name", name, 1)
+        assert name in view.gallery(bench, "by name", place)[1]
+        way.append(name)
+    readable = [n for n in seen if n != "2.png"]
+    assert way == [*readable, readable[-1], readable[-1]]
+    assert view.beside(bench, "by name", readable[0], -1)[0] == readable[0]
+
+
+def test_who_has_no_pictures_gets_some(bench):
+    bench.add_sample()
+    assert len(bench.examples()) == sample.EXAMPLES and bench.predict() == sample.PICTURES
+    assert bench.changes() == []
+    bench.remove_examples()
+    bench.add_example(*toy_pictures.square(0))
+    bench.predict()
+    for line in bench.changes():
+        assert re.match(r"\d+ masks changed, most: rendered_", line)

@@ -14,17 +14,15 @@ from PIL import Image
 from data_builders.mask_choice import Choice
 from data_builders.pictures import FORMATS
 from fss_jax.data.imaging import VOID
-from fss_jax.labelling import feature_cache, job, labels, pictures
+from fss_jax.labelling import feature_cache, job, pictures
+from fss_jax.labelling.app import keys, view
 from fss_jax.labelling.app.editor import bound
 from fss_jax.labelling.app.guard import Guard, is_local, known_hosts, plain
+from fss_jax.labelling.app.painting import NOTHING, OBJECT, canvas, painted, strokes
 from fss_jax.labelling.app.people import SHARED, People, of, read_logins
 from fss_jax.labelling.workbench import MAX_BYTES, MAX_PIXELS, ORDERS, read_upload
-from fss_jax.reports import drawing
 from fss_jax.runtime import locks, messages
 
-SIDE = 800  # pixels that a picture is painted at
-THUMBNAIL = 480
-OBJECT, NOTHING = drawing.PREDICTION_COLOR, (100, 143, 255)  # what the brush adds, and takes away
 SERVED = "served"  # the only folder below --folder that the page serves files from
 QUOTA = 2 * 2**30  # bytes of SERVED, which is emptied when the page starts and ends
 DELETE = (3600, 24 * 3600)  # every hour, what a session left a day ago
@@ -116,31 +114,53 @@ def build(people: People, served: Path) -> Any:
         bench.remove_examples()
         return bench.examples()
 
+    def show_sample(bench):
+        bench.add_sample()
+        return bench.examples(), "The pictures are there: have it found."
+
     def predict(bench, files, folder, order):
         paths = [Path(file) for file in [*(files or []), *(folder or [])]]
         refused = bench.add_images(paths)
         count = bench.predict()
         lines = [f"Labelled images: {count}; examples: {len(bench.examples())}.", *refused]
-        return (*gallery(bench, order), None, None, "\n\n".join(lines))
+        lines += bench.changes()
+        return (*view.gallery(bench, order), None, None, "\n\n".join(lines))
 
     def gallery(bench, order):
-        found = bench.found(order)
-        return [(thumbnail(path), line) for _, path, line in found], [name for name, *_ in found]
+        return view.gallery(bench, order)
 
-    def choose(bench, names, event):
-        name = names[event.index]
+    def turn(by):
+        return lambda bench, order, first: view.gallery(bench, order, first + by * view.PAGE)
+
+    def opened(bench, name):
         return canvas(bench.image(name), bench.mask(name)), name, f"Correct **{name}**"
 
-    def correct(bench, drawn, name, order):
+    def choose(bench, names, event):
+        return opened(bench, names[event.index])
+
+    def step(by):
+        def move(bench, name, order):
+            name, first = view.beside(bench, order, name, by)
+            return (*opened(bench, name), *view.gallery(bench, order, first))
+
+        return move
+
+    def correct(bench, drawn, name):
         if not name:
             raise ValueError("choose an image above first")
         bench.correct(name, painted(drawn, bench.mask(name)))
-        return gallery(bench, order)
 
-    def teach(bench, drawn, name, order):
-        shown = correct(bench, drawn, name, order)
+    def accept(bench, drawn, name, order):
+        # By the order before: what is corrected goes to the end of "least sure first".
+        following = view.beside(bench, order, name, 1)[0] if name else name
+        correct(bench, drawn, name)
+        _, first = view.beside(bench, order, following, 0)
+        return (*opened(bench, following), *view.gallery(bench, order, first))
+
+    def teach(bench, drawn, name, order, first):
+        correct(bench, drawn, name)
         bench.add_example(bench.image(name), bench.mask(name))
-        return (*shown, bench.examples())
+        return (*view.gallery(bench, order, first), bench.examples())
 
     def export(bench):
         # Whoever knows a served file's address can read it: nobody guesses this one.
@@ -151,14 +171,15 @@ def build(people: People, served: Path) -> Any:
         gr.Markdown("# Show a thing once, have it found in every other image")
         if people.shared:
             gr.Markdown(f"**{SHARED}**", elem_id="shared")
-        original, given, chosen, names = gr.State(), gr.State(), gr.State(), gr.State([])
+        original, given, chosen = gr.State(), gr.State(), gr.State()
+        names, first = gr.State([]), gr.State(0)
         with gr.Row():
             with gr.Column():
                 example_file = gr.File(
                     label="1. A picture of the object", file_types=["image"], height=120,
                     elem_id="example-file",
                 )  # fmt: skip
-                paint = editor("Paint over the object: red is the object, blue is not", "paint")
+                paint = editor("Paint: red is the object, blue is not", "paint")
                 mask_file = gr.File(
                     label="or its mask, if you have one", file_types=["image"], height=120,
                     elem_id="mask-file",
@@ -179,7 +200,9 @@ def build(people: People, served: Path) -> Any:
                     interactive=False, elem_id="examples",
                     fit_columns=False, allow_preview=False,
                 )  # fmt: skip
-                remove = gr.Button("Remove all examples", size="sm")
+                with gr.Row():
+                    remove = gr.Button("Remove all examples", size="sm")
+                    sample = gr.Button("Try it with rendered pictures", size="sm", elem_id="sample")
                 files = gr.File(
                     label="2. Images to search", file_count="multiple", file_types=["image"],
                     height=140, elem_id="image-files",
@@ -195,12 +218,19 @@ def build(people: People, served: Path) -> Any:
             label="Found", columns=5, object_fit="contain", buttons=[], interactive=False,
             allow_preview=False, fit_columns=False, height=420, elem_id="overlays",
         )  # fmt: skip
-        title = gr.Markdown("Choose an image above to correct its mask")
-        fix = editor("Correct the mask: red adds to the object, blue takes away", "fix")
         with gr.Row():
-            save = gr.Button("Save the correction")
-            use = gr.Button("Save it and use it as an example", variant="primary")
-            again = gr.Button("Find it again")
+            earlier = gr.Button("Pictures before", size="sm", elem_id="earlier")
+            where = gr.Markdown(elem_id="where")
+            later = gr.Button("Pictures after", size="sm", elem_id="later")
+        title = gr.Markdown("Choose an image above to correct its mask")
+        fix = editor("Correct: red adds, blue takes away", "fix")
+        with gr.Row():
+            previous = gr.Button("Previous", elem_id="previous")
+            following = gr.Button("Next", elem_id="next")
+            save = gr.Button("Accept it, and next", elem_id="accept")
+            use = gr.Button("Save it and use it as an example", variant="primary", elem_id="teach")
+            again = gr.Button("Find it again", elem_id="again")
+        gr.Markdown(keys.HELP)
         download = gr.Button("4. Export masks, table and COCO file")
         exported = gr.File(label="labels.zip", interactive=False, elem_id="exported")
 
@@ -210,29 +240,35 @@ def build(people: People, served: Path) -> Any:
         cleared = [paint, original, given, example_file, mask_file, examples]
         add.click(guarded(add_example), [paint, original, given, sparse], cleared, **hidden)
         remove.click(guarded(remove_examples), None, examples, **hidden)
-        predicted = [overlays, names, files, folder, told]
+        sample.click(guarded(show_sample), None, [examples, told], **hidden)
+        listed = [overlays, names, first, where]
         for button in (find, again):
             button.click(
                 guarded(predict),
                 [files, folder, order],
-                predicted,
+                [*listed, files, folder, told],
                 concurrency_id="model",
                 **hidden,
             )
-        order.change(guarded(gallery), order, [overlays, names], **hidden)
+        order.change(guarded(gallery), order, listed, **hidden)
+        for button, by in ((earlier, -1), (later, 1)):
+            button.click(guarded(turn(by)), [order, first], listed, **hidden)
 
         def choose_guarded(request: gr.Request, names, event: gr.SelectData):
             return guarded(choose)(request, names, event)
 
-        overlays.select(choose_guarded, names, [fix, chosen, title], **hidden)
-        save.click(guarded(correct), [fix, chosen, order], [overlays, names], **hidden)
-        use.click(guarded(teach), [fix, chosen, order], [overlays, names, examples], **hidden)
+        open_one = [fix, chosen, title]
+        overlays.select(choose_guarded, names, open_one, **hidden)
+        for button, by in ((previous, -1), (following, 1)):
+            button.click(guarded(step(by)), [chosen, order], [*open_one, *listed], **hidden)
+        save.click(guarded(accept), [fix, chosen, order], [*open_one, *listed], **hidden)
+        use.click(guarded(teach), [fix, chosen, order, first], [*listed, examples], **hidden)
         download.click(guarded(export), None, exported, **hidden)
 
         def load(bench):
             return *gallery(bench, ORDERS[0]), bench.examples()
 
-        page.load(guarded(load), None, [overlays, names, examples], **hidden)
+        page.load(guarded(load), None, [*listed, examples], **hidden)
     return page
 
 
@@ -241,46 +277,6 @@ def by_field(message: str) -> str:
     for flag, (field, _) in FIELDS.items():
         message = message.replace(flag, f"in '{field}':")
     return message
-
-
-def canvas(rgb: np.ndarray, mask: np.ndarray | None = None) -> dict:
-    """An editor's value: a picture at most SIDE pixels wide and high, with its mask drawn into it.
-
-    What is painted over it is a change of that mask (see `painted`).
-    """
-    small = Image.fromarray(rgb)
-    small.thumbnail((SIDE, SIDE))
-    shown = np.asarray(small)
-    if mask is not None:
-        shrunk = Image.fromarray(mask).resize(small.size, Image.Resampling.NEAREST)
-        shown = drawing.overlay(shown, np.asarray(shrunk), OBJECT)
-    return {"background": shown, "layers": [], "composite": None}
-
-
-def strokes(drawn: dict | None, shape: tuple[int, int]) -> np.ndarray:
-    """What an editor's strokes decide, uint8 [h, w]: 1 object, 0 not, 255 wherever there is none."""
-    nowhere, everywhere = (painted(drawn, np.full(shape, start)) for start in (False, True))
-    return np.where(nowhere == everywhere, nowhere, VOID).astype(np.uint8)
-
-
-def painted(drawn: dict | None, mask: np.ndarray) -> np.ndarray:
-    """A mask, bool [h, w], as changed by the strokes of an editor: OBJECT adds, NOTHING takes away."""
-    mask = mask.copy()
-    for layer in (drawn or {}).get("layers", []):
-        large = Image.fromarray(layer).resize(mask.shape[::-1], Image.Resampling.NEAREST)
-        red, _, blue, alpha = np.moveaxis(np.asarray(large).astype(int), -1, 0)
-        stroke = alpha > 127
-        mask = np.where(stroke, red > blue, mask)
-    return mask
-
-
-def thumbnail(overlay: Path | None) -> Image.Image:
-    """A small overlay; gray where an image could not be read."""
-    if overlay is None:
-        return Image.new("RGB", (THUMBNAIL, THUMBNAIL), "gray")
-    small = Image.fromarray(labels.read_small(overlay)[1])
-    small.thumbnail((THUMBNAIL, THUMBNAIL))
-    return small
 
 
 def restrict_pillow() -> None:
@@ -337,6 +333,7 @@ def serve(
             share=False, quiet=True, show_error=False, auth=list(people.logins.items()) or None,
             prevent_thread_lock=True, max_file_size=MAX_BYTES, strict_cors=True, ssr_mode=False,
             pwa=False, mcp_server=False, enable_monitoring=False, footer_links=[], theme=plain_theme,
+            head=keys.HEAD,
             app_kwargs={"middleware": [guard]},
         )  # fmt: skip
         stack.callback(page.close, verbose=False)
