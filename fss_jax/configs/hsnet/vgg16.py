@@ -6,7 +6,7 @@ fss train --config hsnet/vgg16 --workdir runs/hsnet_fold0 \
 ResNets: --config.model.backbone=resnet50 --config.init=torchvision:resnet50 --config.init_skip=fc
 Trained until the validation saturates, about two days on four GPUs: 2,000 epochs of 20 at most.
 The release scores the episodes that it validates by. Not trained here in full: no GPU and no full
-PASCAL were at hand; docs/results.md has it on a subset.
+PASCAL were at hand; docs/results.md has the commands for a subset.
 """
 
 from ml_collections import ConfigDict
