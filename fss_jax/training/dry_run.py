@@ -64,14 +64,15 @@ def dry_run(
     )
     sharing = len(devices) if devices[0].platform == "cpu" else 1  # one memory for all
     room = device_gib * GIB if device_gib else memory.device_bytes(devices[0]) / sharing
-    features = frozen.planned(config, learner.build(config), _state(config, learner).variables)
+    variables = variable_shapes(config, learner)
+    features = frozen.planned(config, learner.build(config), variables)
     resident = feed.choose_bank(
         config.bank, split, config.canvas, devices[0], room, features=features
     )
     if features:
         size = features.bytes_each * len(split.image_ids)
-        lines.append(f"features: {features.dtype} of every image, {_gib(size)} GiB, made first")
-    lines += _memory(config, learner, split, devices, resident, room)
+        lines.append(f"features: {features.dtype} of every image, {gib(size)} GiB, made first")
+    lines += _memory(config, learner, variables, split, devices, resident, room)
     done = checkpoints.finished_steps(Path(workdir))
     lines.append(
         f"workdir: {workdir}, "
@@ -83,21 +84,22 @@ def dry_run(
 def _memory(
     config: ConfigDict,
     learner: Learner,
+    variables: dict[str, Any],
     split: Split,
     devices: list[jax.Device],
     resident: bool,
     room: int | float,
 ) -> list[str]:
     """What a step needs of a device's memory, and where that is too much, what would fit."""
-    state = _state(config, learner)
+    state = state_shapes(config, learner, variables)
     total = len(devices) * jax.process_count()
     each = sharded.shapes(state.opt_state, total if config.shard_optimizer else 1)
     parts = {"parameters": state.params, "gradient": state.params, "optimizer": each}
-    said = ", ".join(f"{name} {_gib(_bytes(tree))}" for name, tree in parts.items())
-    wanted = _needed(config, learner, split, devices, resident)
+    said = ", ".join(f"{name} {gib(tree_bytes(tree))}" for name, tree in parts.items())
+    wanted = step_needs(config, learner, variables, split, devices, resident)
     numbers = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     lines = [
-        f"memory: {numbers:,} parameters; a step needs about {_gib(wanted)} GiB of {_gib(room)} on each "
+        f"memory: {numbers:,} parameters; a step needs about {gib(wanted)} GiB of {gib(room)} on each "
         f"device ({said} GiB), its bank "
         + ("resident" if resident else "decoded while training (config.bank=loader)")
     ]
@@ -109,13 +111,13 @@ def _memory(
         tried.update(changes)
         stays = resident and tried.bank != "loader"
         try:
-            needed = _needed(tried, learner, split, devices, stays)
+            needed = step_needs(tried, learner, variables, split, devices, stays)
         except ValueError:  # a backbone that cannot compute its blocks again
             continue
         if needed >= wanted:
             continue
         config, resident, wanted = tried, stays, needed
-        lines.append(f"  {told}: {_gib(wanted)} GiB" + (", which fits" if wanted <= room else ""))
+        lines.append(f"  {told}: {gib(wanted)} GiB" + (", which fits" if wanted <= room else ""))
         if wanted <= room:
             return lines
     return [*lines, "  nothing of this fits: take smaller images (config.query_size) or devices"]
@@ -152,32 +154,40 @@ def ways(
     return found
 
 
-def _state(config: ConfigDict, learner: Learner) -> TrainState:
+def variable_shapes(config: ConfigDict, learner: Learner) -> dict[str, Any]:
+    """Shapes of what a training starts from; no setting of `ways` changes them."""
+    return dict(jax.eval_shape(lambda: learner.init(learner.build(config), config)))
+
+
+def state_shapes(config: ConfigDict, learner: Learner, variables: dict[str, Any]) -> TrainState:
     """Shapes of a training's state."""
-    model = learner.build(config)
-    variables = dict(jax.eval_shape(lambda: learner.init(model, config)))
-    params = variables.pop("params")
-    optimizer = make_optimizer(config, frozen.stays(config, model))
-    opt_state = jax.eval_shape(optimizer.init, params)
-    return TrainState(jax.ShapeDtypeStruct((), jnp.int32), params, variables, opt_state)
+    extra = {name: tree for name, tree in variables.items() if name != "params"}
+    optimizer = make_optimizer(config, frozen.stays(config, learner.build(config)))
+    opt_state = jax.eval_shape(optimizer.init, variables["params"])
+    return TrainState(jax.ShapeDtypeStruct((), jnp.int32), variables["params"], extra, opt_state)
 
 
-def _needed(
-    config: ConfigDict, learner: Learner, split: Split, devices: list[jax.Device], resident: bool
+def step_needs(
+    config: ConfigDict,
+    learner: Learner,
+    variables: dict[str, Any],
+    split: Split,
+    devices: list[jax.Device],
+    resident: bool,
 ) -> int:
     """Bytes that a step needs on each device."""
     batch = config.batch // (len(devices) * jax.process_count())
     plan = feed.Plan(config.steps_per_dispatch, batch, devices)
-    model, state = learner.build(config), _state(config, learner)
+    model, state = learner.build(config), state_shapes(config, learner, variables)
     optimizer = make_optimizer(config, frozen.stays(config, model))
-    features = frozen.planned(config, model, state.variables)
+    features = frozen.planned(config, model, variables)
     steps = loop.make_train_step(model, optimizer, config, learner.loss)
     return step_bytes(steps, state, split, config, plan, resident, features)(batch)
 
 
-def _bytes(tree) -> int:
+def tree_bytes(tree) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def _gib(number: int | float) -> str:
+def gib(number: int | float) -> str:
     return f"{number / GIB:.3g}"

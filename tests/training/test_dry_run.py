@@ -8,8 +8,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import stand_ins
 
-from fss_jax import configs
+from fss_jax import configs, methods
 from fss_jax.data import feed
 from fss_jax.data.records import TooFewImages
 from fss_jax.runtime.devices import that_share
@@ -140,3 +141,81 @@ def test_a_bucket_is_refused_in_a_line(toy_config, tmp_path):
     with pytest.raises(ValueError, match="gs://bucket/data is not on a local disk"):
         loop.train(toy_config, tmp_path / "run")
     assert not Path("gs:").exists() and not list(tmp_path.iterdir())
+
+
+# Not published: sizes and backbones of our own, and learners over features that stay frozen.
+OURS = {"small", "quickstart", "general", "squeezenet", "dinov2_s", "frozen", "ssp/vgg16"}
+PUBLISHED = [
+    name
+    for name in configs.names()
+    if not {name, name.split("/")[1]} & OURS and methods.get(configs.get(name).method).trained
+]
+
+
+def test_what_is_published_is_at_full_size():
+    assert len(PUBLISHED) >= 18
+    for name in PUBLISHED:
+        model = configs.get(name).model
+        assert model.get("width", 1) == 1 and "blocks" not in model, name
+
+
+PLAN = """
+import sys
+from fss_jax import configs
+from fss_jax.training import base_network, dry_run
+names, data_dir, workdir = sys.argv[1].split(","), sys.argv[2], sys.argv[3]
+
+def traced_once(traces, key):
+    known = {}
+    def found(*arguments):
+        of = name, key(*arguments)
+        if of not in known:
+            known[of] = traces(*arguments)
+        return known[of]
+    return found
+
+# A config has the same weights on any number of devices, and its step where as many of them work.
+dry_run.variable_shapes = traced_once(dry_run.variable_shapes, lambda *_: None)
+dry_run.step_needs = traced_once(
+    dry_run.step_needs, lambda config, learner, variables, split, devices, resident: len(devices)
+)
+for name in names:
+    config = configs.get(name)
+    config.data_dir = data_dir
+    for devices in (1, 8):
+        learner = base_network.learner_of(config)
+        told = dry_run.dry_run(config, workdir, devices, learner, device_gib=80.0)
+        print(f"== {name} {devices}", told, sep="\\n")
+"""
+
+
+@pytest.mark.slow
+def test_every_published_config_is_dry_run_on_1_and_8_devices(tmp_path):
+    """At full size, on stand-ins for their datasets: shapes alone, one process, nothing compiled."""
+    stand_ins.prepare(tmp_path / "data", *sorted({configs.get(name).dataset for name in PUBLISHED}))
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "NPROC": "16",  # with fewer threads than twice the devices a collective hangs
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", PLAN, ",".join(PUBLISHED), tmp_path / "data", tmp_path / "run"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr and not (tmp_path / "run").exists()
+    told = {}
+    for block in done.stdout.split("== ")[1:]:
+        name, devices, said = block.split(maxsplit=2)
+        told[name, int(devices)] = said
+    assert len(told) == 2 * len(PUBLISHED)
+    for name in PUBLISHED:
+        batch = configs.get(name).batch
+        used = max(n for n in range(1, 9) if batch % n == 0)
+        for devices, working in ((1, 1), (8, used)):
+            said = told[name, devices]
+            each = f"devices: {working} x cpu, {batch // working} of {batch} episodes each"
+            idle = f"; {devices - working} idle" if devices > working else ""
+            assert f"{each}{idle}\n" in said and "workdir: " in said, (name, said)
+            for line in ("data: ", "validation: ", "test: ", "memory: "):
+                assert f"\n{line}" in f"\n{said}", (name, said)
+            assert "not fit" not in said, (name, said)
