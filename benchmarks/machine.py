@@ -2,6 +2,7 @@
 
 import os
 import resource
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -57,20 +58,33 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def instructions() -> str:
+    """The widest vector instructions of an x86 machine's cores; '' where they are not known."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return ""
+    known = {"avx512f": "AVX-512", "avx2": "AVX2 without AVX-512", "avx": "AVX"}
+    return next((name for flag, name in known.items() if flag in flags), "")
+
+
 def facts() -> dict:
-    """`provenance`, and how busy the machine was."""
+    """`provenance`, what the machine's cores are, and how busy it was."""
     return {
         **provenance(),
         "cpus": os.cpu_count(),
+        "instructions": instructions(),
         "load_average": os.getloadavg()[0],
     }
 
 
 def line(facts: dict) -> str:
     """`facts` as a sentence."""
+    cores = f"{facts['cpus']} CPU cores"
+    if facts.get("instructions"):  # older files lack them
+        cores += f" ({facts['instructions']})"
     return (
-        f"{provenance_line(facts)}; {facts['cpus']} CPU cores, load average at the start "
-        f"{facts['load_average']:.1f}."
+        f"{provenance_line(facts)}; {cores}, load average at the start {facts['load_average']:.1f}."
     )
 
 

@@ -134,4 +134,5 @@ def test_a_table_is_saved_with_its_command_device_and_date(tmp_path):
     assert (tmp_path / "x.md").read_text() == text
     assert "| a | b |\n| --- | --- |\n| 1 | 2 |" in text
     assert facts["date"] in text and facts["command"] in text and "load average" in text
+    assert facts["instructions"] in text
     assert (tmp_path / "x.json").is_file()
