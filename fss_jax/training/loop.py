@@ -7,7 +7,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import flax.linen as nn
@@ -304,7 +304,7 @@ def _train(config: ConfigDict, workdir: Path, device_count: int, learner: Learne
 
     if resuming:
         checkpoints.set_aside(workdir, folder)
-    with checkpoints.Checkpoints(workdir) as store, _stop_on_sigterm() as stopping:
+    with checkpoints.Checkpoints(workdir) as store, ExitStack() as entered:
         miou = -1.0
         if resuming:
             state, miou = store.restore(state)
@@ -315,6 +315,8 @@ def _train(config: ConfigDict, workdir: Path, device_count: int, learner: Learne
             resident = feed.choose_bank(
                 config.bank, split, config.canvas, devices[0], features=features
             )
+        # Not earlier: features take minutes, and until here there is nothing to save.
+        stopping = entered.enter_context(_stop_on_sigterm())
         kept = jax.eval_shape(lambda: state.opt_state)
         state = sharded.place(state, devices, config.shard_optimizer)
 

@@ -1,6 +1,7 @@
 """Training a head on features: the same as on images, wherever the features lie."""
 
 import re
+import signal
 
 import jax
 import numpy as np
@@ -98,3 +99,18 @@ def test_a_dry_run_counts_what_learns_and_its_features(toy_data, tmp_path):
     assert optimizer_gib(text) == pytest.approx(4 * numbers / 2**30, rel=0.02)
     assert optimizer_gib(text) < optimizer_gib(plain)
     assert set(toy_data.rglob("*")) == before
+
+
+@pytest.mark.slow
+def test_sigterm_stops_while_features_are_computed(toy_data, tmp_path, monkeypatch):
+    """Only with steps to save is it put off until they are saved."""
+    before, found = signal.getsignal(signal.SIGTERM), []
+
+    def computing(*_, **__):
+        found.append(signal.getsignal(signal.SIGTERM))
+        raise ValueError("stopped")
+
+    monkeypatch.setattr(loop.frozen, "features_of", computing)
+    with pytest.raises(ValueError, match="stopped"):
+        loop.train(config_of(toy_data, features="float16"), tmp_path, 1)
+    assert found == [before]
