@@ -8,7 +8,7 @@ run-length code 12 ms where it took 85 (2026-11-25), with the same pixels.
 import collections
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,8 +45,8 @@ class ImageMasks(NamedTuple):
     file_name: str
     height: int
     width: int
-    masks: dict[str, np.ndarray]
-    objects: tuple[Object, ...] = ()
+    masks: Mapping[str, np.ndarray]
+    objects: Sequence[Object] = ()
     image: Picture = None
 
     def things(self) -> tuple[Object, ...]:

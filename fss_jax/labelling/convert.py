@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fss_jax.labelling import annotations, formats
+from fss_jax.labelling import annotations, formats, packing
 from fss_jax.labelling.annotations import ImageMasks, Told
 from fss_jax.labelling.formats._files import Finder
 
@@ -18,7 +18,8 @@ def read(
       images: where the images lie, for formats that do not say how large they are, and to compare.
 
     Returns:
-      The images, and a line for each kind of thing that was left out.
+      The images, whose masks take little memory (`packing`), and a line for each kind of thing that
+      was left out.
 
     Raises:
       FileNotFoundError, ValueError: nothing there that is in the format.
@@ -39,7 +40,7 @@ def read(
     found: list[ImageMasks] = []
     for module, path in places:
         try:
-            found += module.read(path, told, finder)
+            found += map(packing.packed, module.read(path, told, finder))
         except (ValueError, OSError) as error:
             if len(places) == 1:
                 raise
@@ -93,6 +94,6 @@ def convert(
         raise ValueError(f"{out} is not empty; choose another folder")
     found, lines = read(place, kind, images)
     if instances:
-        found = [annotations.split(image) for image in found]
+        found = [packing.packed(annotations.split(image)) for image in found]
     module.write(out, found, polygons=polygons)
     return len(found), lines

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -328,3 +329,21 @@ def test_the_command(tmp_path, pictures, capsys):
     command.run(parser.parse_args([str(word) for word in words]))
     assert "2 images: see " in capsys.readouterr().out
     assert_same(convert.read(tmp_path / "out")[0], images(), objects=True)
+
+
+@pytest.mark.parametrize("to", [name for name in NAMES if hasattr(formats.get(name), "write")])
+def test_a_folder_is_converted_without_all_its_masks_in_memory(to, tmp_path):
+    side, count = 600, 40
+    for n in range(count):
+        path = tmp_path / "from" / "thing" / f"{n}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mask = np.zeros((side, side), np.uint8)
+        mask[n : n + 200, 100:300] = 255
+        Image.fromarray(mask).save(path)
+    tracemalloc.start()
+    try:
+        assert convert.convert(tmp_path / "from", tmp_path / "to", to, kind="png")[0] == count
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < count * side * side / 2, f"{most} bytes at once"
