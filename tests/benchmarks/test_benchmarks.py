@@ -50,6 +50,7 @@ COUNTED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, shots", list(COUNTED))
 def test_an_episode_costs_what_performance_md_counts(name, shots):
     config = cases.get_config(name, shots=shots)
@@ -99,6 +100,7 @@ def test_an_all_reduce_moves_twice_the_gradient_less_each_device_s_share():
     )
 
 
+@pytest.mark.slow
 def test_efficiency_falls_with_devices_and_rises_with_the_batch():
     small, large = (interconnect.calculate("relation/release", batch) for batch in (1, 8))
     assert [row["devices"] for row in small] == list(interconnect.COUNTS)

@@ -135,6 +135,7 @@ def test_a_config_builds_its_model_and_trains_a_step(name):
         ("canet/squeezenet", "squeezenet1_0"),
     ],
 )
+@pytest.mark.slow
 def test_published_weights_fit_but_for_what_the_config_skips(name, arch):
     config = get(name)
     inputs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes(config)]

@@ -42,6 +42,7 @@ def stored(split, folder, entries=PLAIN, dtype="float16", encode=encode, weights
 RECORDS = np.arange(6, dtype=np.int32).reshape(3, 2), np.arange(6, 9, dtype=np.int32)[:, None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_they_are_the_features_of_the_gathered_images(split, tmp_path, dtype):
     found = stored(split, tmp_path, dtype=dtype)

@@ -31,6 +31,7 @@ def test_box():
     assert found[1].sum() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 5])
 def test_points(count):
     mask = disc()
@@ -60,6 +61,7 @@ def test_scribble():
     assert (weak_annotation.scribble(jax.random.key(0), 0 * mask) == 1).sum() == 0
 
 
+@pytest.mark.slow
 def test_an_item_s_annotation_is_the_same_in_every_episode():
     mask = jnp.broadcast_to(disc(), (2, 3, 24, 24))
     items = jnp.asarray([[4, 7, 4], [7, 9, 4]])

@@ -129,6 +129,7 @@ def test_an_empty_mask_gives_finite_logits():
     assert np.isfinite(applied()(variables(), support, 0 * mask, query)).all()
 
 
+@pytest.mark.slow
 def test_full_size():
     """torchvision's ResNet-50 up to layer3 has 8,543,296 parameters; 321 pixels give 41 cells."""
     shapes = [(1, 5, 321, 321, 3), (1, 5, 321, 321), (1, 2, 321, 321, 3)]

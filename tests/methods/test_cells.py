@@ -42,6 +42,7 @@ def test_sizes_of_the_release(height, sizes, cells, deconvolved):
     assert 32 * out.shape[1] + 32 == deconvolved >= height + 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["release", "paper"])
 @pytest.mark.parametrize("size", [(500, 375), (224, 97), (33, 64), (1, 500)])
 def test_upsampling_is_the_deconvolution_and_its_crop(name, size):
@@ -101,6 +102,7 @@ def test_crop_alignment(name, height):
         ("release", AlexNet, None),
     ],
 )
+@pytest.mark.slow
 def test_a_cell_sees_pixels_around_its_center(name, network, blocks):
     """With positive weights, the pixels that move a cell are its receptive field."""
     layout, net = segmentation(name, network, fc6_size=3, **({"blocks": blocks} if blocks else {}))

@@ -112,6 +112,7 @@ def test_fine_tuning_tunes_the_last_module_of_squeezenet():
     assert (found & truth).sum() / (found | truth).sum() > 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nearest", "logistic", "finetune", "siamese"])
 @pytest.mark.parametrize("backbone", ["vgg16", "alexnet"])
 def test_published_geometry_has_the_published_sizes(name, backbone):

@@ -60,6 +60,7 @@ def test_nothing_is_found_in_blank_images():
     assert (logits <= 0).all()
 
 
+@pytest.mark.slow
 def test_search_comes_close_to_the_best_match():
     one, other = (
         np.asarray(cosegment.descriptors(jnp.asarray(scene(*args)[0]), 8))

@@ -9,6 +9,7 @@ from fss_jax.methods.backbones.efficientnet_lite import EfficientNetLite
 from fss_jax.methods.layers import depthwise_same as depthwise
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(7, 9), (8, 6), (1, 2)])
 @pytest.mark.parametrize("kernel", [3, 5])
 @pytest.mark.parametrize("stride", [1, 2])
@@ -23,6 +24,7 @@ def test_shifted_slices_are_the_grouped_convolution(size, kernel, stride):
     np.testing.assert_allclose(depthwise.depthwise(x, k, stride), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_gradients_agree_too():
     x = jax.random.normal(jax.random.key(0), (1, 6, 7, 3))
     k = jax.random.normal(jax.random.key(1), (3, 3, 1, 3))
@@ -45,6 +47,7 @@ def test_the_official_widths_and_depths():
         efficientnet_lite.stages(3)
 
 
+@pytest.mark.slow
 def test_every_stride_has_its_level_and_leading_axes_do_not_matter():
     model = EfficientNetLite(0)
     image = jax.random.normal(jax.random.key(0), (2, 3, 37, 70, 3))

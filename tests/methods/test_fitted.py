@@ -134,6 +134,7 @@ def _problem(k=3, m=40, d=5):
     return x, inside, 1 - inside
 
 
+@pytest.mark.slow
 def test_ridge_left_out_is_a_fit_without_the_image():
     x, inside, outside = _problem()
     _, left = ridge.fit(x, inside, outside, 0.5)
@@ -215,6 +216,7 @@ def test_combining_prefers_the_score_that_knows():
     np.testing.assert_allclose(held, usual, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_the_guided_filter_is_its_definition():
     """A loop over windows: ridge regression of the map on the three colors in each."""
     image, x = np.random.default_rng(0).random((9, 7, 3)), np.random.default_rng(1).random((9, 7))

@@ -99,6 +99,7 @@ def test_a_fresh_network_is_undecided():
     assert MODEL.init_std == 0.001 and made["params"]["score"]["kernel"].shape == (1, 1, 32, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("geometry,side", [("release", 500), ("dilated8", 224)])
 def test_full_size(geometry, side):
     shapes = [(1, 5, side, side, 3), (1, 5, side, side), (1, 2, side, side + 7, 3)]

@@ -9,6 +9,7 @@ import reference_oslsm as reference
 from fss_jax.methods.layers.hashing import ClassifierHash, WeightHash, draw
 
 
+@pytest.mark.slow
 def test_rows_have_exactly_one_sign():
     """One frozen layer with one entry a row (OSLSM 4.1; protocols.md A.6)."""
     module = WeightHash(257, seed=3)

@@ -191,6 +191,7 @@ def test_a_task_serves_any_query(three_shots):
     assert other.shape == (2, 1, 20, 45)
 
 
+@pytest.mark.slow
 def test_training_updates_statistics_and_never_the_hash():
     images = episode(2, 2, 1)
     model, variables = network("small"), variables_of("small")

@@ -64,6 +64,7 @@ def test_a_class_is_one_of_two_or_one_of_many():
     np.testing.assert_allclose(two[:, :, 2], one[:, :, 1], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_alignment_loss_is_zero_at_a_perfect_prediction():
     mask = jnp.zeros((1, 1, 1, 6, 6)).at[..., :3].set(1.0)
     # Object and background features point in opposite directions, in both images.

@@ -69,6 +69,7 @@ def test_release_matches_the_reference():
         pytest.param("inception_v3", "paper", 21_785_568 + 9 * 32, None, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_full_size(backbone, form, encoder, rest):
     model = RelationNetwork(backbone=backbone, form=form)
     shapes = [(2, 5, 224, 224, 3), (2, 5, 224, 224), (2, 3, 224, 224, 3)]
@@ -92,6 +93,7 @@ def test_full_size(backbone, form, encoder, rest):
     assert len(task["skips"]) == (len(skips) if form == "paper" else 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["paper", "release"])
 def test_order_of_shots_is_irrelevant(form):
     model, (support, mask, query) = network(form), episode()
@@ -144,6 +146,7 @@ def test_episode_statistics_do_not_depend_on_the_other_episodes():
         assert np.allclose(together[:1], alone, atol=1e-4) == same
 
 
+@pytest.mark.slow
 def test_queries_share_their_statistics_but_not_with_the_support():
     support, mask, query = episode()
     other = query.at[:, 1:].set(255.0 - query[:, 1:])

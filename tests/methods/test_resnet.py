@@ -39,6 +39,7 @@ def reference_resnet(variables, x, strides, dilations):
     return maps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "strides,dilations", [((1, 2, 2, 2), (1, 1, 1, 1)), ((1, 2, 1, 1), (1, 1, 2, 4))]
 )
@@ -59,6 +60,7 @@ def test_forward(strides, dilations):
     np.testing.assert_array_equal(out, maps["layer4"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth,parameters", [(50, 23_508_032), (101, 42_500_160)])
 def test_full_size(depth, parameters):
     """torchvision's counts (25,557,032 and 44,549,160) less the 2,049,000 of the classifier."""

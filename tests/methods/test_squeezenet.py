@@ -10,6 +10,7 @@ from fss_jax.methods.backbones.squeezenet import SqueezeNet
 from fss_jax.methods.oslsm import OSLSM
 
 
+@pytest.mark.slow
 def test_cells_are_centered_where_they_say():
     """With equal weights every pixel that a cell sees has a gradient: the middle of those."""
     model = SqueezeNet(width=1 / 64, pad=9, outputs=0)
@@ -36,6 +37,7 @@ def oslsm(**fields):
     return OSLSM(backbone="squeezenet1_0", geometry="squeezenet", **fields)
 
 
+@pytest.mark.slow
 def test_pretrained_weights_go_into_both_branches_of_oslsm(shared):
     model = oslsm(hidden=512, preprocessing="torchvision")
     image = np.random.default_rng(0).uniform(0, 255, (1, 2, 64, 80, 3)).astype(np.float32)
@@ -68,6 +70,7 @@ def test_wrong_fields_are_named():
         init(OSLSM(backbone="squeezenet1_0", hidden=512))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "fields"),
     [("panet", {}), ("guided", {"geometry": "squeezenet"}), ("canet", {"iterations": 1})],

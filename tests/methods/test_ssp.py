@@ -32,6 +32,7 @@ def variables():
     )
 
 
+@pytest.mark.slow
 def test_sure_are_those_above_or_else_the_twelve_best():
     p = jnp.asarray(np.random.default_rng(0).permutation(np.linspace(0.1, 0.65, 30)), jnp.float32)
     assert (ssp.sure(p, 0.6) == (p > 0.6)).all()
@@ -40,6 +41,7 @@ def test_sure_are_those_above_or_else_the_twelve_best():
     assert ssp.sure(p[:5], 0.7).all()
 
 
+@pytest.mark.slow
 def test_a_query_of_two_constant_parts_supports_itself():
     """Each part's own prototype is its feature, whatever the support's were."""
     object_, rest = jnp.array([1.0, 0.2, 0.0]), jnp.array([0.0, 0.3, 1.0])
@@ -51,6 +53,7 @@ def test_a_query_of_two_constant_parts_supports_itself():
     np.testing.assert_allclose(local, jnp.tile(rest, (50, 1)), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_undecided_pixels_count_for_neither():
     features = normal(1, 1, 6, 6, 4)
     mask = jnp.full((1, 1, 6, 6), -1.0).at[..., 1, 2].set(1.0).at[..., 4, 4].set(0.0)

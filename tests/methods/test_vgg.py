@@ -44,6 +44,7 @@ def parameters(net, size=224):
         (AlexNet(caffe=True), 60_965_224),
     ],
 )
+@pytest.mark.slow
 def test_published_parameter_counts(net, number):
     assert parameters(net)[1] == number
 
@@ -84,6 +85,7 @@ def test_layers_are_named_as_in_caffe():
         ((37, 41), {"stride": 4, "fc6_size": 7, "blocks": ((1, 256), (2, 512), (1, 512))}),
     ],
 )
+@pytest.mark.slow
 def test_vgg_equals_the_reference(size, fields):
     net = VGG(**SMALL, **fields)
     x = images(2, *size, 3)
@@ -116,6 +118,7 @@ def local_response(y, size=5, alpha=1e-4, beta=0.75):
     return y / (1 + alpha / size * sums) ** beta
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("caffe", [False, True])
 def test_alexnet_equals_the_reference(caffe):
     """conv with its own padding, ReLU, pooling 3x3 by 2 that rounds up."""
@@ -150,6 +153,7 @@ def test_alexnet_equals_the_reference(caffe):
     np.testing.assert_allclose(out[:, 0, 0], y, atol=1e-4 * np.abs(y).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "network,window", [(functools.partial(VGG, blocks=((1, 64),) * 5), 7), (AlexNet, 6)]
 )

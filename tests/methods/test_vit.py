@@ -131,6 +131,7 @@ def test_sizes_that_no_patch_fits_say_which_do():
         convnext.VARIANTS["dinov3_convnext_tiny"]().init(jax.random.key(0), images(1, 20, 40, 3))
 
 
+@pytest.mark.slow
 def test_rotary_positions_turn_patches_by_their_place_alone():
     turn = rotation(3, 5, 2, 8)
     x = jnp.broadcast_to(images(1, 1, 1, 8), (1, 17, 1, 8))
@@ -153,6 +154,7 @@ def test_a_table_of_its_own_size_is_not_resized():
     assert not np.allclose(bicubic(7, 11, offset=0.1), bicubic(7, 11))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [3, 7])
 def test_depthwise_convolution_and_its_gradients(size):
     x, kernel = images(2, 6, 9, 5), images(size, size, 1, 5, seed=1)

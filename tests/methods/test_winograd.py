@@ -25,6 +25,7 @@ def drawn(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("b, h, w", [(1, 6, 8), (2, 7, 5), (3, 1, 1), (1, 2, 9)])
 def test_it_is_the_convolution_at_even_and_odd_sizes(b, h, w):
     x, kernel = drawn(b, h, w, 5), drawn(3, 3, 5, 4, seed=1)
@@ -32,6 +33,7 @@ def test_it_is_the_convolution_at_even_and_odd_sizes(b, h, w):
     np.testing.assert_allclose(found, taps(x, kernel), rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("b, h, w", [(1, 6, 8), (2, 7, 5)])
 def test_both_gradients_are_those_of_xla_s_convolution(b, h, w):
     x, kernel, slope = drawn(b, h, w, 5), drawn(3, 3, 5, 4, seed=1), drawn(b, h, w, 4, seed=2)

@@ -36,6 +36,7 @@ def shape(*sizes):
         ({"geometry": "release"}, (375, 500), 1, 15.47, 170.1),
     ],
 )
+@pytest.mark.slow
 def test_oslsm_costs_what_was_computed_by_hand(fields, query, shots, support_gmac, query_gmac):
     """Convolutions and products of both branches, from their sizes (one digit more is rounding)."""
     model = methods.build("oslsm", **fields)
@@ -49,6 +50,7 @@ def test_oslsm_costs_what_was_computed_by_hand(fields, query, shots, support_gma
     assert sum(halves) == macs_by_scope(model.apply, variables, *episode).total()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method,fields",
     [("oslsm", {"norm": "batch", "width": 1 / 32}), ("relation", {"width": 1 / 32})],

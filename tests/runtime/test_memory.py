@@ -74,6 +74,7 @@ def test_normalized_networks_recompute_their_gradient_too(name):
         np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-4 * (1 + np.abs(a).max()))
 
 
+@pytest.mark.slow
 def test_recomputing_needs_less():
     kept, recomputed = (
         memory.peak_bytes(run, params)

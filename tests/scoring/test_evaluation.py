@@ -96,6 +96,7 @@ def test_predictions_are_those_of_a_plain_pipeline(run, records, counts):
     assert 0.02 < predicted / counts["method"].sum() < 0.98  # neither everything nor nothing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [2, 4])
 def test_any_number_of_devices_counts_the_same(run, bank, records, counts, devices):
     many = evaluator(run, devices)

@@ -36,6 +36,7 @@ def test_the_best_on_the_validation_split_is_chosen(config, monkeypatch):
     assert result["chosen"] == 1.0 and "Chosen: 1, by" in str(regularization.page(result).body)
 
 
+@pytest.mark.slow
 def test_mistakes_are_told(config):
     with pytest.raises(ValueError, match="expected numbers above 0"):
         regularization.choose(config, [0.0])

@@ -69,6 +69,7 @@ def test_too_many_ways_say_so(split):
         ways.draw(split.items, ways=7, shots=1, count=1, seed=0)
 
 
+@pytest.mark.slow
 def test_truth_and_other_classes_are_those_of_the_label_map(split, records, pixels):
     (_, masks, others), (_, wanted, valid, _) = pixels
     both = 0
@@ -103,6 +104,7 @@ def miou(predicted, records, wanted, valid):
     return metrics.score(np.asarray(counts).reshape(-1, 4), records.class_id.ravel(), image).miou
 
 
+@pytest.mark.slow
 def test_a_union_of_binary_answers_finds_each_class_where_it_is(records, pixels):
     shown, (query_image, wanted, valid, size) = pixels
     view = protocols.get("uniform").view(toy.get_config())

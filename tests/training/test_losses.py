@@ -39,6 +39,7 @@ def test_losses_are_their_definitions(batch, kind, foreground):
     assert float(loss) == pytest.approx(reference(*batch, kind, foreground), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", LOSSES)
 def test_the_mean_over_devices_is_the_loss_of_the_whole_batch(batch, kind):
     """Value and gradient, though the devices hold objects and void of different sizes."""

@@ -61,6 +61,7 @@ def updated(changes, in_parts):
     return sharded.fetch(state, kept, in_parts), norms
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chain", CHAINS)
 def test_updates_are_those_of_a_whole_state(chain):
     (whole, norms), (parts, same) = (updated(CHAINS[chain], split) for split in (False, True))

@@ -266,6 +266,7 @@ READERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", READERS)
 def test_fuzzed_files_give_arrays_or_one_clear_line(tmp_path_factory, kind):
     folder = tmp_path_factory.mktemp("fuzz")

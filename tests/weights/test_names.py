@@ -50,6 +50,7 @@ def layers(variables):
     return {path.rpartition("/")[0] for path in traverse_util.flatten_dict(variables, sep="/")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", MODELS)
 def test_a_table_names_each_layer_of_its_architecture_once(arch):
     variables = shapes(MODELS[arch], np.zeros((1, 224, 224, 3), np.float32))
