@@ -11,7 +11,7 @@ SPEED ?= docs/results
 # Toy runs let XLA compile fast, not well.
 FAST = --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 
-.PHONY: install quickstart test slow parity app-test formats-test studio-test lint docs toy speed chaos format clean
+.PHONY: install quickstart test slow cases parity app-test formats-test studio-test lint docs toy speed chaos format clean
 
 install: $(VENV)/installed
 
@@ -97,11 +97,15 @@ chaos: install
 	$(BIN)/python -m benchmarks.chaos --kills 100 --cases 1000000 --images 10000 --requests 50
 
 test: install
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not cases"
 
 # What `make test` leaves out to stay under five minutes: whole runs, some of several processes.
 slow: install
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow
+
+# The scripts of ../shared/cases, each a command or two of its own; their kinds are in the other tests, too.
+cases: install
+	$(BIN)/python -m pytest -n 2 -m cases
 
 # The same weights in PyTorch give the same answers. On other machines than ours torch is a large download.
 parity: install

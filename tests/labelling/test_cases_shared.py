@@ -1,4 +1,8 @@
-"""Runs the scripts of ../shared/cases as they are, but for the names of commands that were renamed."""
+"""Runs the scripts of ../shared/cases as they are, but for the names of commands that were renamed.
+
+`make cases`. Every change is tried by the tests with readable inputs of the same kinds, in
+test_cases_annotations.py, test_cases_output.py, test_cases_pictures.py and beside what they read.
+"""
 
 import os
 import re
@@ -18,7 +22,7 @@ RENAMED = (
     ("-m fss_jax.label ", "-m fss_jax label "),
     ("configs/quickstart.py", "configs/oslsm/quickstart.py"),
 )
-pytestmark = [pytest.mark.slow, pytest.mark.shared]
+pytestmark = [pytest.mark.cases, pytest.mark.shared]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.parent.name)

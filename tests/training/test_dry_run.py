@@ -9,8 +9,9 @@ import jax
 import numpy as np
 import pytest
 import stand_ins
+from published_configs import NAMES
 
-from fss_jax import configs, methods
+from fss_jax import configs
 from fss_jax.data import feed
 from fss_jax.data.records import TooFewImages
 from fss_jax.runtime.devices import that_share
@@ -143,18 +144,9 @@ def test_a_bucket_is_refused_in_a_line(toy_config, tmp_path):
     assert not Path("gs:").exists() and not list(tmp_path.iterdir())
 
 
-# Not published: sizes and backbones of our own, and learners over features that stay frozen.
-OURS = {"small", "quickstart", "general", "squeezenet", "dinov2_s", "frozen", "ssp/vgg16"}
-PUBLISHED = [
-    name
-    for name in configs.names()
-    if not {name, name.split("/")[1]} & OURS and methods.get(configs.get(name).method).trained
-]
-
-
 def test_what_is_published_is_at_full_size():
-    assert len(PUBLISHED) >= 18
-    for name in PUBLISHED:
+    assert len(NAMES) >= 18
+    for name in NAMES:
         model = configs.get(name).model
         assert model.get("width", 1) == 1 and "blocks" not in model, name
 
@@ -192,13 +184,13 @@ for name in names:
 @pytest.mark.slow
 def test_every_published_config_is_dry_run_on_1_and_8_devices(tmp_path):
     """At full size, on stand-ins for their datasets: shapes alone, one process, nothing compiled."""
-    stand_ins.prepare(tmp_path / "data", *sorted({configs.get(name).dataset for name in PUBLISHED}))
+    stand_ins.prepare(tmp_path / "data", *sorted({configs.get(name).dataset for name in NAMES}))
     environment = os.environ | {
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
         "NPROC": "16",  # with fewer threads than twice the devices a collective hangs
     }
     done = subprocess.run(
-        [sys.executable, "-c", PLAN, ",".join(PUBLISHED), tmp_path / "data", tmp_path / "run"],
+        [sys.executable, "-c", PLAN, ",".join(NAMES), tmp_path / "data", tmp_path / "run"],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1200,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -207,8 +199,8 @@ def test_every_published_config_is_dry_run_on_1_and_8_devices(tmp_path):
     for block in done.stdout.split("== ")[1:]:
         name, devices, said = block.split(maxsplit=2)
         told[name, int(devices)] = said
-    assert len(told) == 2 * len(PUBLISHED)
-    for name in PUBLISHED:
+    assert len(told) == 2 * len(NAMES)
+    for name in NAMES:
         batch = configs.get(name).batch
         used = max(n for n in range(1, 9) if batch % n == 0)
         for devices, working in ((1, 1), (8, used)):
