@@ -20,6 +20,11 @@ $(VENV)/installed: setup.cfg .ci/constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[test]'
 	touch $@
 
+# What an extra of setup.cfg brings, once.
+$(VENV)/extra-%: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[$*]'
+	touch $@
+
 quickstart: install
 	$(BIN)/fss prepare fss_glyphs/tiny --data_dir $(DATA)
 	$(BIN)/python train.py --config oslsm/quickstart --workdir $(RUN) \
@@ -92,8 +97,7 @@ speed: install
 
 # Kills, fuzzing, full disks, many images and visitors, once per release: hours. The figures go to
 # docs/reliability.md. The disks need root (a tmpfs is mounted), the page needs gradio.
-chaos: install
-	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[app]'
+chaos: $(VENV)/extra-app
 	$(BIN)/python -m benchmarks.chaos --kills 100 --cases 1000000 --images 10000 --requests 50
 
 test: install
@@ -108,23 +112,20 @@ cases: install
 	$(BIN)/python -m pytest -n 2 -m cases
 
 # The same weights in PyTorch give the same answers. On other machines than ours torch is a large download.
-parity: install
-	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[parity]'
+parity: $(VENV)/extra-parity
 	$(BIN)/python -m pytest -n 2 tests/parity
 	XLA_FLAGS="$(FAST)" $(BIN)/python -m benchmarks.peer --cases relation/release --shots 1 --batches 1 \
 		--notorch_compile --width 0.03125 --size 64 --images 2 --repeats 3 --out $(TOY)/speed/peer
 
 # The web page in a real browser. Chromium is Debian's: installed by apt where it is missing.
-app-test: install
+app-test: $(VENV)/extra-app-test
 	.ci/chromium
-	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[app-test]'
 	$(BIN)/python -m pytest -n 0 tests/app
 
 # The packages of other label tools read what we write. Those that need other versions than ours, or
 # a desktop's libraries, have an environment of their own.
 OTHERS ?= .formats
-formats-test: install
-	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[formats-test]'
+formats-test: $(VENV)/extra-formats-test
 	@others=; if .ci/other_packages $(PYTHON) $(OTHERS) formats; \
 		then others=$(abspath $(OTHERS))/bin/python; \
 		else echo "labelme and datumaro cannot be installed here: skipped"; fi; \
@@ -132,16 +133,14 @@ formats-test: install
 
 # The real Label Studio in an environment of its own, whose versions differ from ours.
 STUDIO ?= .studio
-studio-test: install
+studio-test: $(VENV)/extra-app-test
 	.ci/chromium
-	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[app-test]'
 	@if .ci/other_packages $(PYTHON) $(STUDIO) label_studio; then \
 		LABEL_STUDIO=$(abspath $(STUDIO))/bin/label-studio timeout 1200 $(BIN)/python -m pytest -n 0 tests/studio; \
 	else echo "skipped: Label Studio cannot be installed here"; fi
 
 # The documentation site, into site/: a broken link or an API name that is not there is an error.
-docs: install
-	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[docs]'
+docs: $(VENV)/extra-docs
 	NO_MKDOCS_2_WARNING=1 PATH="$(abspath $(BIN)):$$PATH" $(BIN)/mkdocs build --quiet
 
 lint: install
