@@ -104,7 +104,7 @@ def flat_memory(place: Place, images: int, seed: int) -> dict:
             folder / f"{i:05}.jpg"
         )
     out = place.folder / "many_labels"
-    process = start(place.label(out, folder))
+    process = start(place.label(out, folder), told=False)
     seen: list[tuple[int, int]] = []
     masks = out / "masks"
     while process.poll() is None:

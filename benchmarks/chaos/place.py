@@ -52,10 +52,11 @@ def environment(**more: str) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": paths, "XLA_FLAGS": FAST, "MPLBACKEND": "agg"} | more
 
 
-def start(command: Sequence[str], **more: str) -> subprocess.Popen:
+def start(command: Sequence[str], *, told: bool = True, **more: str) -> subprocess.Popen:
+    """A process of its own group; nobody may wait for one that is `told` without reading its pipe."""
     return subprocess.Popen(
         command, cwd=ROOT, env=environment(**more), text=True, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        stdout=subprocess.PIPE if told else subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
 
 
