@@ -56,7 +56,8 @@ def start(command: Sequence[str], *, told: bool = True, **more: str) -> subproce
     """A process of its own group; nobody may wait for one that is `told` without reading its pipe."""
     return subprocess.Popen(
         command, cwd=ROOT, env=environment(**more), text=True, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE if told else subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True,
+        stdout=subprocess.PIPE if told else subprocess.DEVNULL, stderr=subprocess.STDOUT,
+        start_new_session=True,
     )  # fmt: skip
 
 
