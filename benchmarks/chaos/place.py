@@ -36,6 +36,13 @@ class Place:
         flags += [f"--config.steps={steps}", "--config.eval_every=20", "--config.log_every=20"]
         return [*TRAIN, *flags]
 
+    def labels(self) -> Path:
+        """The labels that an undisturbed run gives."""
+        out = self.folder / "labels"
+        if not (out / "manifest.jsonl").is_file():
+            finish(self.label(out))
+        return out
+
     def label(self, out: Path, images: Path | None = None) -> list[str]:
         flags = [
             f"--workdir={self.model}",
