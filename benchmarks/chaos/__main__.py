@@ -67,7 +67,9 @@ def main() -> None:
                 "commit": _commit(),
                 "command": shlex.join(["python", "-m", "benchmarks.chaos", *sys.argv[1:]]),
             }
-            _keep(given.out, name, {"about": about, **part})
+            # Another seed is another run, beside the first.
+            which = f"{name}, seed {given.seed}" if given.seed else name
+            _keep(given.out, which, {"about": about, **part})
             if given.page.is_file():
                 report.write(given.page, given.out)
     sys.exit(not held)
