@@ -93,7 +93,8 @@ def test_logits_equal_the_reference(form, shots, queries, size):
     np.testing.assert_allclose(logits, value, atol=2e-4 * np.abs(value).max())
 
 
-@pytest.mark.parametrize("form", ["release", pytest.param("small", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["release", "small"])
 def test_gradient_equals_the_reference(form):
     """Along random directions through all parameters, against central differences in float64."""
     images = episode(1, 2, 1, query=(17, 21))
