@@ -6,11 +6,8 @@ Ten thousand photographs of 4 megapixels are 40 GB as a byte a pixel, and some h
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
-from fss_jax.labelling.annotations import ImageMasks, Object
-
-Code = dict
+from fss_jax.labelling.annotations import ImageMasks, Object, from_rle, to_rle
 
 
 def packed(image: ImageMasks) -> ImageMasks:
@@ -22,10 +19,11 @@ class Masks(Mapping[str, np.ndarray]):
     """Class names to masks, bool [h, w]."""
 
     def __init__(self, masks: Mapping[str, np.ndarray]):
-        self._codes = {name: _code(mask) for name, mask in masks.items()}
+        self._codes = {name: to_rle(mask) for name, mask in masks.items()}
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return _mask(self._codes[name])
+        code = self._codes[name]
+        return from_rle(code, *code["size"])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._codes)
@@ -38,19 +36,11 @@ class Objects(Sequence[Object]):
     """Objects in their order."""
 
     def __init__(self, objects: Iterable[Object]):
-        self._codes = [(name, _code(mask)) for name, mask in objects]
+        self._codes = [(name, to_rle(mask)) for name, mask in objects]
 
     def __getitem__(self, index: int) -> Object:
         name, code = self._codes[index]
-        return Object(name, _mask(code))
+        return Object(name, from_rle(code, *code["size"]))
 
     def __len__(self) -> int:
         return len(self._codes)
-
-
-def _code(mask: np.ndarray) -> Code:
-    return coco_mask.encode(np.asfortranarray(mask, np.uint8))
-
-
-def _mask(code: Code) -> np.ndarray:
-    return coco_mask.decode(code).astype(bool)
