@@ -168,28 +168,31 @@ def test_a_page_shows_some_of_the_pictures_and_leads_through_all(bench, tmp_path
     monkeypatch.setattr(view, "PAGE", 2)
     bench.add_example(*toy_pictures.square(0))
     with pytest.raises(ValueError, match="find the object first"):
-        view.beside(bench, "by name", None, 1)
-    assert view.gallery(bench, "by name") == ([], [], 0, "")
+        view.beside(bench.found("by name"), None, 1)
+    assert view.gallery(bench.found("by name")) == ([], [], 0, "")
     bench.add_images(sorted(toy_pictures.write_images(tmp_path / "images", 5).iterdir()))
     broken = bench.folder / "images" / "2.png"
     broken.write_bytes(b"no picture")
     bench.predict()
     seen, place = [], 0
     while len(seen) < 5:
-        thumbnails, names, first, told = view.gallery(bench, "by name", place)
+        thumbnails, names, first, told = view.gallery(bench.found("by name"), place)
         assert first == place and told == f"{place + 1} to {place + len(names)} of 5"
         assert len(thumbnails) == len(names) <= 2
         seen, place = seen + names, place + 2
     assert sorted(seen) == [f"{n}.png" for n in range(5)]
-    assert view.gallery(bench, "by name", 99)[2] == 4 and view.gallery(bench, "by name", -2)[2] == 0
+    assert (
+        view.gallery(bench.found("by name"), 99)[2] == 4
+        and view.gallery(bench.found("by name"), -2)[2] == 0
+    )
     name, way = None, []
     for _ in range(6):
-        name, place = view.beside(bench, "by name", name, 1)
-        assert name in view.gallery(bench, "by name", place)[1]
+        name, place = view.beside(bench.found("by name"), name, 1)
+        assert name in view.gallery(bench.found("by name"), place)[1]
         way.append(name)
     readable = [n for n in seen if n != "2.png"]
     assert way == [*readable, readable[-1], readable[-1]]
-    assert view.beside(bench, "by name", readable[0], -1)[0] == readable[0]
+    assert view.beside(bench.found("by name"), readable[0], -1)[0] == readable[0]
 
 
 def test_who_has_no_pictures_gets_some(bench):

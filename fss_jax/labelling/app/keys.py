@@ -9,7 +9,7 @@ KEYS = {  # key -> (elem_id of a button, what the page says of it)
     "n": ("next", "next picture"),
     "p": ("previous", "the one before"),
     "a": ("accept", "accept the mask with its strokes, and next"),
-    "e": ("teach", "the same, and use it as an example"),
+    "e": ("teach", "save it and use it as an example"),
     "f": ("again", "find it again"),
 }
 TOOLS = {"z": "Undo", "y": "Redo", "+": "Zoom in", "-": "Zoom out"}  # of the editor's own buttons

@@ -124,13 +124,13 @@ def build(people: People, served: Path) -> Any:
         count = bench.predict()
         lines = [f"Labelled images: {count}; examples: {len(bench.examples())}.", *refused]
         lines += bench.changes()
-        return (*view.gallery(bench, order), None, None, "\n\n".join(lines))
+        return (*gallery(bench, order), None, None, "\n\n".join(lines))
 
-    def gallery(bench, order):
-        return view.gallery(bench, order)
+    def gallery(bench, order, first=0):
+        return view.gallery(bench.found(order), first)
 
     def turn(by):
-        return lambda bench, order, first: view.gallery(bench, order, first + by * view.PAGE)
+        return lambda bench, order, first: gallery(bench, order, first + by * view.PAGE)
 
     def opened(bench, name):
         return canvas(bench.image(name), bench.mask(name)), name, f"Correct **{name}**"
@@ -140,8 +140,9 @@ def build(people: People, served: Path) -> Any:
 
     def step(by):
         def move(bench, name, order):
-            name, first = view.beside(bench, order, name, by)
-            return (*opened(bench, name), *view.gallery(bench, order, first))
+            found = bench.found(order)
+            name, first = view.beside(found, name, by)
+            return (*opened(bench, name), *view.gallery(found, first))
 
         return move
 
@@ -152,15 +153,16 @@ def build(people: People, served: Path) -> Any:
 
     def accept(bench, drawn, name, order):
         # By the order before: what is corrected goes to the end of "least sure first".
-        following = view.beside(bench, order, name, 1)[0] if name else name
+        following = view.beside(bench.found(order), name, 1)[0] if name else name
         correct(bench, drawn, name)
-        _, first = view.beside(bench, order, following, 0)
-        return (*opened(bench, following), *view.gallery(bench, order, first))
+        found = bench.found(order)
+        _, first = view.beside(found, following, 0)
+        return (*opened(bench, following), *view.gallery(found, first))
 
     def teach(bench, drawn, name, order, first):
         correct(bench, drawn, name)
         bench.add_example(bench.image(name), bench.mask(name))
-        return (*view.gallery(bench, order, first), bench.examples())
+        return (*gallery(bench, order, first), bench.examples())
 
     def export(bench):
         # Whoever knows a served file's address can read it: nobody guesses this one.

@@ -1,31 +1,31 @@
 """Which of a folder's pictures the page shows: a thousand are not loaded to look at forty."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from fss_jax.labelling import labels
-from fss_jax.labelling.workbench import Workbench
 
+Found = tuple[str, Path | None, str]  # of Workbench.found
 PAGE = 40  # pictures at a time
 THUMBNAIL = 480
 
 
-def gallery(bench: Workbench, order: str, first: int = 0) -> tuple[list, list[str], int, str]:
+def gallery(found: Sequence[Found], first: int = 0) -> tuple[list, list[str], int, str]:
     """(thumbnails with their lines, their names, the first one's place, which these are of how many).
 
     Args:
-      first: the place in this order that shall be seen; its whole page is.
+      found: all pictures in their order.
+      first: the place that shall be seen; its whole page is.
     """
-    found = bench.found(order)
     first = max(0, min(first, len(found) - 1)) // PAGE * PAGE
     shown = found[first : first + PAGE]
     told = f"{first + 1} to {first + len(shown)} of {len(found)}" if found else ""
     return [(thumbnail(path), line) for _, path, line in shown], [n for n, *_ in shown], first, told
 
 
-def beside(bench: Workbench, order: str, name: str | None, by: int) -> tuple[str, int]:
+def beside(found: Sequence[Found], name: str | None, by: int) -> tuple[str, int]:
     """(name, place) of the picture that follows in this order, or for -1 comes before.
 
     At an end it stays the same; without a name it is the first. Pictures that could not be read are
@@ -34,7 +34,7 @@ def beside(bench: Workbench, order: str, name: str | None, by: int) -> tuple[str
     Raises:
       ValueError: there is none.
     """
-    places = {n: i for i, (n, path, _) in enumerate(bench.found(order)) if path is not None}
+    places = {n: i for i, (n, path, _) in enumerate(found) if path is not None}
     if not places:
         raise ValueError("nothing is found yet: find the object first")
     names = list(places)
@@ -43,7 +43,7 @@ def beside(bench: Workbench, order: str, name: str | None, by: int) -> tuple[str
     return following, places[following]
 
 
-def thumbnail(overlay: Path | None) -> Any:
+def thumbnail(overlay: Path | None) -> Image.Image:
     """A small overlay; gray where an image could not be read."""
     if overlay is None:
         return Image.new("RGB", (THUMBNAIL, THUMBNAIL), "gray")
