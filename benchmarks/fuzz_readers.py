@@ -7,10 +7,8 @@ if a reader failed; what hypothesis found is printed and kept in --out.
 """
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -18,7 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks.about import ROOT, about, commit
+
 TESTS = "tests/labelling/test_fuzz_readers.py"
 
 
@@ -33,7 +32,7 @@ def main() -> None:
     began = time.monotonic()
     total = {"rounds": 0, "reads": 0, "refused": 0, "slowest_seconds": 0.0, "more_bytes": 0}
     faults: list[str] = []
-    commit = _commit()
+    code = commit()
     while time.monotonic() - began < given.minutes * 60:
         with tempfile.NamedTemporaryFile() as counts:
             done = subprocess.run(
@@ -51,23 +50,11 @@ def main() -> None:
             print(done.stdout, done.stderr, flush=True)
             faults += [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        about = {
-            "date": datetime.date.today().isoformat(),
-            "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
-            "seconds": round(time.monotonic() - began),
-            "seconds_of_computing": round(used.ru_utime + used.ru_stime),
-            "commit": commit,
-            "command": f"python -m benchmarks.fuzz_readers {' '.join(sys.argv[1:])}".strip(),
-        }
-        content = {"about": about, "ok": not faults, **total, "faults": faults}
+        this_run = about("benchmarks.fuzz_readers", time.monotonic() - began, code)
+        this_run["seconds_of_computing"] = round(used.ru_utime + used.ru_stime)
+        content = {"about": this_run, "ok": not faults, **total, "faults": faults}
         given.out.write_text(json.dumps(content, indent=1) + "\n")
     sys.exit(bool(faults))
-
-
-def _commit() -> str:
-    command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

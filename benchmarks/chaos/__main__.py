@@ -8,19 +8,15 @@ Exit code 1 if something did not hold.
 """
 
 import argparse
-import datetime
 import json
-import os
-import platform
-import shlex
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.about import ROOT, about, commit
 from benchmarks.chaos import disks, fuzz, kills, page, report
-from benchmarks.chaos.place import ROOT, Place
+from benchmarks.chaos.place import Place
 from fss_jax.runtime.files import write_json
 
 PARTS = ("training", "labelling", "memory", "disks", "fuzz", "page")
@@ -44,7 +40,7 @@ def main() -> None:
     parts = given.parts.split(",")
     if set(parts) - set(PARTS):
         flags.error(f"--parts are some of {','.join(PARTS)}")
-    held = True
+    held, code = True, commit()
     with tempfile.TemporaryDirectory(prefix="chaos_", ignore_cleanup_errors=True) as folder:
         place = Place(Path(folder), images=20)
         run = {
@@ -60,16 +56,10 @@ def main() -> None:
             part = run[name]()
             print(json.dumps({name: part}), flush=True)
             held &= part.get("ok") is not False
-            about = {
-                "date": datetime.date.today().isoformat(),
-                "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
-                "seconds": round(time.monotonic() - began),
-                "commit": _commit(),
-                "command": shlex.join(["python", "-m", "benchmarks.chaos", *sys.argv[1:]]),
-            }
+            this_run = about("benchmarks.chaos", time.monotonic() - began, code)
             # Another seed is another run, beside the first.
             which = f"{name}, seed {given.seed}" if given.seed else name
-            _keep(given.out, which, {"about": about, **part})
+            _keep(given.out, which, {"about": this_run, **part})
             if given.page.is_file():
                 report.write(given.page, given.out)
     sys.exit(not held)
@@ -80,12 +70,6 @@ def _keep(out: Path, name: str, part: dict) -> None:
     known = json.loads(out.read_text()) if out.is_file() else {}
     out.parent.mkdir(parents=True, exist_ok=True)
     write_json(out, {**known, name: part})
-
-
-def _commit() -> str:
-    command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":
