@@ -50,8 +50,8 @@ def get_config() -> ConfigDict:
     c.remat = False  # the gradient computes the backbone's blocks again, to keep less in memory
     c.loss = "mean"  # see losses.segmentation_loss
     c.foreground_weight = 1.0
-    c.optimizer = "adam"
-    c.momentum = 0.99
+    c.optimizer = "adam"  # sgd, adam or muon; see training.optimizers
+    c.momentum = 0.99  # of sgd and muon
     c.lr = 3e-3
     c.schedule = "constant"
     c.warmup = 0

@@ -7,11 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 from ml_collections import ConfigDict
 
 from fss_jax.runtime.devices import AXIS
 
 Params = Any
+OPTIMIZERS = ("sgd", "adam", "muon")
 SCHEDULES = ("constant", "cosine", "halving", "tenths")
 
 
@@ -62,6 +64,36 @@ def _scale_leaves(rules: Sequence[tuple[str, float]]) -> optax.GradientTransform
     return optax.stateless(update)
 
 
+def _kernels(params: Params) -> Params:
+    """Which leaves are weights, not biases or scales of normalization."""
+    return jax.tree.map(lambda name: name.endswith("kernel"), leaf_names(params))
+
+
+def _muon(
+    momentum: float, moments: jnp.dtype, others: optax.GradientTransformation
+) -> optax.GradientTransformation:
+    """Muon's direction of weights, without a learning rate; `others` for the other leaves."""
+
+    def matrices(params):  # all axes but the last together are what an output reads
+        return jax.tree.map(
+            lambda leaf: optax.contrib.MuonDimensionNumbers(tuple(range(leaf.ndim - 1)), -1), params
+        )
+
+    muon = optax.contrib.scale_by_muon(
+        beta=momentum, mu_dtype=moments, weight_dimension_numbers=matrices
+    )
+
+    def as_far_as_adam(updates, params=None):
+        del params
+        return jax.tree.map(
+            lambda u: u * 0.2 * max(u.size // u.shape[-1], u.shape[-1]) ** 0.5, updates
+        )
+
+    return optax.partition(
+        {True: optax.chain(muon, optax.stateless(as_far_as_adam)), False: others}, _kernels
+    )
+
+
 def _clip(limit: float, groups: Sequence[str], axis: str | None) -> optax.GradientTransformation:
     """Clips by global norm, each group of leaves (a name pattern) apart, the rest together.
 
@@ -92,7 +124,7 @@ def _clip(limit: float, groups: Sequence[str], axis: str | None) -> optax.Gradie
 
 
 def make_optimizer(config: ConfigDict, stays: Sequence[str] = ()) -> optax.GradientTransformation:
-    """The chain: clip, decay (weights only), SGD or Adam, learning rate, per-leaf multipliers.
+    """The chain: clip, decay (weights only), SGD, Adam or Muon, learning rate, per-leaf multipliers.
 
     Args:
       stays: modules whose parameters do not change, and for which no state is kept.
@@ -100,28 +132,38 @@ def make_optimizer(config: ConfigDict, stays: Sequence[str] = ()) -> optax.Gradi
     For SGD the decay is added to the gradient before momentum, as Caffe does (protocols.md A.9). A
     multiplier after the momentum equals Caffe's inside it, since it is constant.
 
+    Muon (Jordan et al. 2024) is for weights, each a matrix from what it reads to its outputs; it moves
+    them about as far as Adam would at the same rate (Liu et al. 2025, arXiv 2502.16982). The other
+    leaves are Adam's.
+
     The first moments (SGD's momentum) are kept as `config.moments`, Adam's second always as float32,
     whose small steps bfloat16 would lose.
 
     Raises:
-      ValueError: an unknown optimizer or schedule.
+      ValueError: an unknown optimizer or schedule; one that cannot be kept in shards.
     """
+    if config.optimizer not in OPTIMIZERS:
+        raise ValueError(
+            f"unknown config.optimizer {config.optimizer!r}; expected one of {', '.join(OPTIMIZERS)}"
+        )
+    sharded = config.get("shard_optimizer", False)
+    if sharded and config.optimizer == "muon":
+        raise ValueError(
+            "config.optimizer 'muon' needs whole matrices, which config.shard_optimizer=True cuts; "
+            "leave that out, or take 'adam'"
+        )
     chain, moments = [], jnp.dtype(config.get("moments", "float32"))  # older configs lack it
     if config.clip:
-        axis = AXIS if config.get("shard_optimizer", False) else None
+        axis = AXIS if sharded else None
         chain.append(_clip(config.clip, tuple(config.clip_groups), axis))
-    decay = optax.add_decayed_weights(
-        config.weight_decay,
-        mask=lambda params: jax.tree.map(lambda name: name.endswith("kernel"), leaf_names(params)),
-    )
+    decay = optax.add_decayed_weights(config.weight_decay, mask=_kernels)
     if config.optimizer == "sgd":
         chain += [decay] if config.weight_decay else []
         chain.append(optax.trace(config.momentum, accumulator_dtype=moments))
-    elif config.optimizer == "adam":
-        chain.append(optax.scale_by_adam(mu_dtype=moments))
-        chain += [decay] if config.weight_decay else []
     else:
-        raise ValueError(f"unknown config.optimizer {config.optimizer!r}; expected sgd or adam")
+        adam = optax.scale_by_adam(mu_dtype=moments)
+        chain.append(_muon(config.momentum, moments, adam) if config.optimizer == "muon" else adam)
+        chain += [decay] if config.weight_decay else []
     chain.append(optax.scale_by_learning_rate(learning_rate(config)))
     if config.lr_multipliers:
         chain.append(_scale_leaves(tuple(config.lr_multipliers)))

@@ -10,7 +10,7 @@ from fss_jax.configs import base
 from fss_jax.training.optimizers import learning_rate, make_optimizer
 
 SHAPES = {
-    "conditioning": {"conv1_1": {"kernel": (3, 3), "bias": (3,)}},
+    "conditioning": {"conv1_1": {"kernel": (3, 3, 2, 4), "bias": (4,)}},
     "segmentation": {"fc7": {"kernel": (4, 2), "bias": (2,)}},
 }
 PATHS = [(branch, layer, leaf) for branch, x in SHAPES.items() for layer in x for leaf in x[layer]]
@@ -105,6 +105,41 @@ def test_adam_is_adam_with_the_decay_beside_it():
             np.testing.assert_allclose(leaf(history[t - 1], path), p, rtol=1e-4, atol=1e-6)
 
 
+def orthogonal(g, steps=5):
+    """Newton and Schulz's iteration as Jordan et al. (2024) print it, in float64."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = g.T if g.shape[0] > g.shape[1] else g
+    x = x / np.linalg.norm(x)
+    for _ in range(steps):
+        s = x @ x.T
+        x = a * x + (b * s + c * s @ s) @ x
+    return x.T if g.shape[0] > g.shape[1] else x
+
+
+def test_muon_moves_weights_by_orthogonal_matrices_and_the_rest_by_adam():
+    lr, decay, momentum = 1e-2, 0.1, 0.9
+    config = settings(optimizer="muon", lr=lr, weight_decay=decay, momentum=momentum)
+    (params,), grads = trees(1), trees(4, seed=2)
+    history = run(config, params, grads)
+    adam = run(settings(optimizer="adam", lr=lr, weight_decay=decay), params, grads)
+    for path in PATHS:
+        if path[2] != "kernel":
+            after, expected = leaf(history[-1], path), leaf(adam[-1], path)
+            np.testing.assert_allclose(after, expected, rtol=1e-5, atol=1e-7)
+            continue
+        p, m = leaf(params, path), 0.0
+        for t, grad in enumerate(grads, 1):
+            g = leaf(grad, path)
+            m = momentum * m + (1 - momentum) * g
+            ahead = momentum * m / (1 - momentum ** (t + 1)) + (1 - momentum) * g / (
+                1 - momentum**t
+            )
+            matrix = ahead.reshape(-1, g.shape[-1])
+            step = 0.2 * max(matrix.shape) ** 0.5 * orthogonal(matrix)
+            p = p - lr * (step.reshape(g.shape) + decay * p)
+            np.testing.assert_allclose(leaf(history[t - 1], path), p, rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize("scale, clipped", [(10.0, True), (1e-3, False)])
 def test_groups_are_clipped_apart(scale, clipped):
     """FSS-1000's release clips encoder and rest by 0.5 each (protocols.md B.2)."""
@@ -159,7 +194,8 @@ def test_cosine_ends_at_zero_with_the_last_update(accumulate):
 @pytest.mark.parametrize(
     "changes, said",
     [
-        ({"optimizer": "sdg"}, "unknown config.optimizer 'sdg'; expected sgd or adam"),
+        ({"optimizer": "sdg"}, "unknown config.optimizer 'sdg'; expected one of sgd, adam, muon"),
+        ({"optimizer": "muon", "shard_optimizer": True}, "'muon' needs whole matrices"),
         ({"schedule": "linear"}, "expected one of constant, cosine, halving"),
     ],
 )
