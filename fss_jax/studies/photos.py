@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 from scipy import ndimage
+from tqdm import tqdm
 
 from fss_jax import weights
 from fss_jax.methods.fitted import Fitted
@@ -181,7 +182,7 @@ def rows(
             and len(taken[n.split("/")[0]]) <= classes
         ]
     last = {name: draw(name, found[name], 1, queries, seed)[1] for name in names}
-    for name in names:
+    for name in tqdm(names, desc="photos", unit="class"):
         set_name = name.split("/")[0]
         others = [
             photo
