@@ -9,6 +9,7 @@ that cannot show the class (FAR) tell how often something is found that is not t
 """
 
 import argparse
+import copy
 import functools
 import zlib
 from collections.abc import Iterable, Iterator
@@ -22,19 +23,29 @@ from PIL import Image
 from scipy import ndimage
 from tqdm import tqdm
 
+from data_builders import masks
 from fss_jax import weights
 from fss_jax.methods.fitted import Fitted
-from fss_jax.reports import drawing
 from fss_jax.reports.provenance import provenance
 from fss_jax.runtime import arguments, messages
 from fss_jax.runtime.files import write_json
 from fss_jax.studies import photos_baselines
+from fss_jax.studies.photos_sheets import Sheets
 
 SKIP = "conv_head,head_bn,fc,fc6,fc7,fc8"  # classifiers, which no feature comes from
 # Sets of which none shows what another's classes are; a street's cars are also a car part's.
 FAR = ("butterflies", "cropweed", "desk", "mug", "tiles")
 BAND = 0.02  # of the diagonal: the width of what boundary IoU compares (Cheng et al. 2021)
 ABSENT = 2  # pictures without the class that each class is tried on
+# The method without one of its parts, or with one alone.
+ABLATION = {
+    "neighbors alone": {"heads": ("neighbors",)},
+    "ridge alone": {"heads": ("ridge",)},
+    "ridge that knows places, alone": {"heads": ("placed",)},
+    "without places": {"heads": ("neighbors", "ridge")},
+    "without neighbors": {"heads": ("ridge", "placed")},
+    "without the guided filter": {"radius": 0},
+}
 
 
 class Photo(NamedTuple):
@@ -49,8 +60,7 @@ class Photo(NamedTuple):
         return self.folder / f"{self.name}.jpg"
 
     def mask(self) -> np.ndarray:
-        with Image.open(self.folder / f"{self.name}.png") as file:
-            return np.asarray(file.convert("L")) > 127
+        return masks.read_mask(self.folder / f"{self.name}.png")
 
 
 def find(data: Path) -> dict[str, list[Photo]]:
@@ -78,6 +88,28 @@ def draw(name: str, photos: list[Photo], shots: int, queries: int, seed: int) ->
     return chosen[:shots], chosen[held : held + queries]
 
 
+def draws(
+    name: str,
+    photos: list[Photo],
+    shots: Iterable[int],
+    queries: int,
+    seed: int,
+    leave_one_out: bool = False,
+) -> Iterator[tuple[list[Photo], list[Photo]]]:
+    """A class's (supports, queries): of each number of supports that it has pictures for.
+
+    Args:
+      leave_one_out: each picture is asked with all others as supports, instead.
+    """
+    if leave_one_out:
+        yield from ((photos[:i] + photos[i + 1 :], [photo]) for i, photo in enumerate(photos))
+        return
+    for count in shots:
+        supports, asked = draw(name, photos, count, queries, seed)
+        if len(supports) == count and asked:
+            yield supports, asked
+
+
 class Engine:
     """The method with its weights, compiled; features of a picture are computed once.
 
@@ -92,14 +124,24 @@ class Engine:
         skip = [name for name in SKIP.split(",") if name in _layers(init)]
         self.variables, _ = weights.load(init, variables, skip)
         self._known: dict[Path, dict[str, np.ndarray]] = {}
+        self._compile()
 
+    def _compile(self) -> None:
         def call(method, *args):
-            return model.apply(self.variables, *args, method=method)
+            return self.model.apply(self.variables, *args, method=method)
 
         self._features = jax.jit(functools.partial(call, "features"))
         self.fit = jax.jit(functools.partial(call, "fit"))
         self.answer = jax.jit(functools.partial(call, "answer"))
-        self.evidence = jax.jit(lambda task, f: call("evidence", task, f, (size, size)))
+        side = (self.size, self.size)
+        self.evidence = jax.jit(lambda task, f: call("evidence", task, f, side))
+
+    def but(self, **fields) -> "Engine":
+        """The method with other fields on the same features, which both keep together."""
+        other = copy.copy(self)
+        other.model = self.model.clone(**fields)
+        other._compile()
+        return other
 
     def pixels(self, photo: Photo) -> np.ndarray:
         with Image.open(photo.image) as file:
@@ -161,14 +203,17 @@ def rows(
     seed: int,
     classes: int = 0,
     baselines: bool = False,
-    sheets: "Sheets | None" = None,
+    ablation: bool = False,
+    leave_one_out: bool = False,
+    sheets: Sheets | None = None,
 ) -> Iterator[dict]:
     """One row a picture: its scores and what was known without its mask.
 
     Args:
-      shots: numbers of supports; a class with too few pictures for one is left out there.
+      shots, leave_one_out: see `draws`.
       classes: of each set, at most so many (a seeded draw); 0: all.
       baselines: whether to score `photos_baselines`, too.
+      ablation: whether to score ABLATION, too.
       sheets: is shown every mask.
     """
     found, taken = find(data), {}
@@ -182,6 +227,7 @@ def rows(
             and len(taken[n.split("/")[0]]) <= classes
         ]
     last = {name: draw(name, found[name], 1, queries, seed)[1] for name in names}
+    variants = {n: engine.but(**of) for n, of in ABLATION.items()} if ablation else {}
     for name in tqdm(names, desc="photos", unit="class"):
         set_name = name.split("/")[0]
         others = [
@@ -197,11 +243,10 @@ def rows(
             for photo in photos[:1]  # one kind a picture
         ]
         rng = np.random.default_rng([seed, zlib.crc32(name.encode()), 1])
-        for count in shots:
-            supports, asked = draw(name, found[name], count, queries, seed)
-            if len(supports) < count or not asked:
-                continue
+        for supports, asked in draws(name, found[name], shots, queries, seed, leave_one_out):
+            count = len(supports)
             task = engine.task(supports)
+            tasks = {n: other.task(supports) for n, other in variants.items()}
             common = {"set": set_name, "class": name.split("/")[1], "shots": count}
             agreement, peaks = (np.asarray(task[n])[0, :count] for n in ("agreement", "peaks"))
             common["agreement"] = float(np.mean(agreement))
@@ -223,44 +268,15 @@ def rows(
                     }
                     if sheets is not None:
                         sheets.add(count, row["iou"], photo, mask)
+                    beside = {
+                        n: other.logits(tasks[n], photo, truth.shape) > 0
+                        for n, other in variants.items()
+                    }
                     if baselines:
-                        beside = photos_baselines.masks(supports, photo, truth)
-                        row["beside"] = {name: iou(other, truth) for name, other in beside.items()}
+                        beside |= photos_baselines.masks(supports, photo, truth)
+                    if beside:
+                        row["beside"] = {n: iou(other, truth) for n, other in beside.items()}
                 yield row
-
-
-class Sheets:
-    """The best, the median and the worst picture of each set, with truth and mask, as PNGs."""
-
-    def __init__(self):
-        self._found: dict[tuple[str, int], list[tuple[float, Photo, np.ndarray]]] = {}
-
-    def add(self, shots: int, score: float, photo: Photo, mask: np.ndarray) -> None:
-        small = np.packbits(mask, 1)
-        self._found.setdefault((photo.set, shots), []).append((score, photo, small))
-
-    def write(self, folder: Path) -> None:
-        for (name, shots), some in self._found.items():
-            some.sort(key=lambda one: -one[0])
-            rows = []
-            for what, at in (("best", 0), ("median", len(some) // 2), ("worst", -1)):
-                score, photo, packed = some[at]
-                truth = photo.mask()
-                mask = np.unpackbits(packed, 1, truth.shape[1]) > 0
-                with Image.open(photo.image) as file:
-                    image = np.asarray(file.convert("RGB"))
-                title = f"{what}: {photo.folder.name}"
-                rows.append(
-                    [
-                        (title, image),
-                        ("truth", drawing.overlay(image, truth, drawing.TRUTH_COLOR)),
-                        (
-                            f"IoU {100 * score:.0f}",
-                            drawing.overlay(image, mask, drawing.PREDICTION_COLOR),
-                        ),
-                    ]
-                )
-            drawing.panels(folder / f"{name}_{shots}.png", rows)
 
 
 def mean(rows: list[dict], what: str = "iou") -> dict[str, float]:
@@ -280,6 +296,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="SET/CLASS/{n}.jpg and {n}.png")
     arguments.add(parser, "--out", type=Path)
     arguments.add(parser, "--shots", nargs="+", default=[5, 1])
+    parser.add_argument(
+        "--leave_one_out", action="store_true", help="each picture by all others of its class"
+    )
     parser.add_argument("--queries", type=int, default=6, help="pictures of a class at most")
     parser.add_argument("--classes", type=int, default=0, help="of a set at most; 0: all")
     arguments.add(parser, "--seed")
@@ -287,6 +306,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backbone", default="efficientnet_lite2")
     parser.add_argument("--heads", nargs="+", help="default: all")
     parser.add_argument("--baselines", action="store_true", help="score trivial answers, too")
+    parser.add_argument(
+        "--ablation", action="store_true", help="score the method without its parts, too"
+    )
     parser.add_argument("--sheets", type=Path, help="folder for pictures of best, median, worst")
     parser.add_argument("--radius", type=int, help="of the guided filter; 0: none")
 
@@ -308,6 +330,8 @@ def run(given: argparse.Namespace) -> None:
             seed=given.seed,
             classes=given.classes,
             baselines=given.baselines,
+            ablation=given.ablation,
+            leave_one_out=given.leave_one_out,
             sheets=sheets,
         )
     )

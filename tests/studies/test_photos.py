@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fss_jax.methods.fitted import Fitted
 from fss_jax.studies import photos, photos_baselines, reliability
 
 
@@ -36,6 +37,20 @@ def test_the_draw_is_fixed_and_its_queries_are_no_supports(tmp_path):
     assert photos.draw("a/one", of, 5, 6, seed=0)[0] == five
     others = [photos.draw("a/one", of, 5, 6, seed=seed)[0] for seed in range(1, 5)]
     assert any(other != five for other in others)
+
+
+def test_each_picture_is_left_out_once(tmp_path):
+    of = photos.find(folder(tmp_path, count=3))["a/one"]
+    names = [
+        ([p.name for p in supports], [p.name for p in asked])
+        for supports, asked in photos.draws("a/one", of, [5], 6, 0, leave_one_out=True)
+    ]
+    assert names == [(["1", "2"], ["0"]), (["0", "2"], ["1"]), (["0", "1"], ["2"])]
+
+
+def test_a_class_with_too_few_pictures_is_left_out_there(tmp_path):
+    of = photos.find(folder(tmp_path, count=3))["a/one"]
+    assert [len(s) for s, _ in photos.draws("a/one", of, [5, 3, 2, 1], 6, 0)] == [2, 1]
 
 
 def test_scores_of_masks():
@@ -101,3 +116,15 @@ def test_a_set_is_judged_by_the_others():
     sets = np.repeat(["a", "b"], 20)
     answer = reliability.held_out(x, y, sets, np.ones(40))
     assert np.corrcoef(answer[:20], y[:20])[0, 1] < 0
+
+
+@pytest.mark.slow  # compiles the backbone
+def test_parts_are_left_out_on_the_same_features(tmp_path, monkeypatch):
+    monkeypatch.setattr(photos, "ABLATION", {"ridge alone": {"heads": ("ridge",)}, "all": {}})
+    engine = photos.Engine(Fitted(cell=16, **Fitted.toy), "pip:efficientnet_lite2", 64)
+    data, wanted = folder(tmp_path, ("a/one",)), {"shots": [2], "queries": 2, "seed": 0}
+    found = list(photos.rows(engine, data, **wanted, ablation=True))
+    assert len(found) == 2 and all(row["beside"]["all"] == row["iou"] for row in found)
+    assert [set(row["beside"]) for row in found] == [{"ridge alone", "all"}] * 2
+    alone = list(photos.rows(engine.but(heads=("ridge",)), data, **wanted))
+    assert [row["iou"] for row in alone] == [row["beside"]["ridge alone"] for row in found]
