@@ -44,7 +44,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         Config(name="tiny", description="64 x 64 pixels, for training on a CPU.", size=64),
         Config(
             name="varied",
-            description="128 x 128, objects of any size and color: what the shipped model saw.",
+            description="128 x 128, objects of any size and color: for oslsm/general.",
             size=128,
             varied=True,
         ),

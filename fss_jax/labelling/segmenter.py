@@ -58,7 +58,7 @@ class Segmenter:
         calibration: Calibration | None = None,
         cache: FeatureCache | None = None,
     ):
-        """Wraps a method; `from_checkpoint` and `shipped` are the usual ways.
+        """Wraps a method; `default` and `from_checkpoint` are the usual ways.
 
         Args:
           batch: canvases per call of the device.
@@ -153,19 +153,6 @@ class Segmenter:
           ValueError: the package of its weights is missing or was changed; naming the pip command.
         """
         return cls.from_config(configs.get(DEFAULT), batch=batch, tile=tile, cache=cache)
-
-    @classmethod
-    def shipped(cls, *, batch: int = 8, tile: int = TILE) -> "Segmenter":
-        """The model that comes with the package, trained on rendered glyphs alone.
-
-        Its masks on photographs are drafts at best: docs/labelling.md says how good they are.
-        """
-        from fss_jax.labelling import shipped
-
-        config, variables, known = shipped.load()
-        view = protocols.get(config.protocol).view(config)
-        model = methods.build_from(config)
-        return cls(model, variables, view, batch=batch, tile=tile, calibration=known)
 
     @property
     def judges(self) -> bool:

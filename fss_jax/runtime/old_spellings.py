@@ -19,7 +19,7 @@ NEW = {
     "label": "fss label (and fss correct, which was label refine)",
     "models": "fss models",
     "refine": "fss study growing_support",
-    "shipped": "fss ship",
+    "shipped": "fss label (the package holds no model: fss train, then --workdir)",
     "strength": "fss study regularization",
     "weights.__main__": "fss weights",
 }

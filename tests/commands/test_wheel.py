@@ -114,12 +114,13 @@ def installed(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_no_tests(installed):
+def test_the_wheel_holds_no_tests_and_no_weights(installed):
     _, wheel, _ = installed
     with zipfile.ZipFile(wheel) as file:
         names = file.namelist()
     assert not [name for name in names if re.search(r"(test_|_test|conftest)[^/]*\.py$", name)]
-    assert "fss_jax/labelling/shipped/weights.npz" in names
+    weights = r"\.(npz|npy|safetensors|h5|pth?|msgpack)$"
+    assert not [name for name in names if re.search(weights, name)]
     assert any(name.startswith("fss_jax/configs/") for name in names)
 
 

@@ -9,8 +9,7 @@ import pytest
 import toy_pictures
 from sklearn.isotonic import IsotonicRegression
 
-from fss_jax import Segmenter, cli
-from fss_jax.labelling import shipped
+from fss_jax import cli
 from fss_jax.scoring import calibration
 from fss_jax.scoring.calibration import Calibration, Curve
 from fss_jax.studies import calibrate
@@ -122,21 +121,3 @@ def test_labels_tell_the_expected_iou_of_a_calibrated_checkpoint(calibrated, toy
         for row in csv.DictReader((out / "labels.csv").read_text().splitlines()):
             expected = f"{curve(float(row['confidence'])):.4f}" if known else ""
             assert row["expected_iou"] == expected
-
-
-@pytest.mark.slow
-def test_a_model_put_into_the_package_answers_as_its_workdir(calibrated, tmp_path, monkeypatch):
-    workdir, _ = calibrated
-    cli.main(["ship", f"--workdir={workdir}", f"--out={tmp_path / 'shipped'}"])
-    load = shipped.load
-    monkeypatch.setattr(shipped, "load", lambda: load(tmp_path / "shipped"))
-    images, masks = toy_pictures.pairs(2)
-    answers = []
-    for segmenter in (Segmenter.from_checkpoint(workdir), Segmenter.shipped()):
-        segmenter.set_support(images, masks)
-        answers.append(segmenter.predict(toy_pictures.square(9)[0])[0])
-    np.testing.assert_allclose(answers[0].probability, answers[1].probability, atol=2e-3)
-    assert answers[1].expected_iou() is not None
-
-    with pytest.raises(FileNotFoundError, match="--workdir"):
-        load(tmp_path / "nothing")

@@ -1,9 +1,10 @@
-"""The model that ships with the package: a small OSLSM on glyphs of any size and color, 96 pixels.
+"""A small OSLSM on glyphs of any size and color, 96 pixels.
 
 fss prepare fss_glyphs/varied
 fss train --config oslsm/general --workdir runs/general
+fss calibrate --workdir runs/general --episodes 300
 
-It is trained only on what the project renders; what it scores: docs/labelling.md.
+It is trained only on what the project renders; what it scores: docs/results.md.
 """
 
 from ml_collections import ConfigDict
