@@ -128,19 +128,19 @@ def toy_rows() -> Iterator[Row]:
     yield Row(relation, "train", 1, 1, devices=64, **tiny)  # of which there are fewer
 
 
+def _tiny(row: Row) -> Row:
+    small = {"width": 1 / 32, "size": {"forms": 8, "features": 56}.get(row.mode, 32)}
+    known = configs.get(row.case).model if row.case in configs.names() else {}
+    make = vit.VARIANTS.get(known.get("backbone", ""))
+    if make is not None:  # of one width, and on whole patches
+        small = {"width": 1.0, "size": 2 * make().patch}
+    batch, images = min(row.batch, 2), min(row.images, 10)
+    return dataclasses.replace(row, batch=batch, images=images, **small)
+
+
 def shrunk(wanted: Iterator[Row]) -> Iterator[Row]:
-    """Each row once, with everything about it small: what tries a plan on a CPU within minutes."""
-    tiny = (
-        dataclasses.replace(
-            row,
-            width=1 / 32,
-            size={"forms": 8, "features": 56}.get(row.mode, 32),
-            batch=min(row.batch, 2),
-            images=min(row.images, 10),
-        )
-        for row in wanted
-    )
-    yield from dict.fromkeys(tiny)
+    """Each row once, with everything about it small: what tries a plan on a CPU."""
+    yield from dict.fromkeys(map(_tiny, wanted))
 
 
 @functools.lru_cache(maxsize=256)
