@@ -154,7 +154,7 @@ def train(name: str, seconds: float, given: argparse.Namespace) -> dict:
     """Trains on for so many seconds, then scores; what failed is a line."""
     folder, began = given.work / name, time.monotonic()
     until = seconds - SCORING - SAVING
-    if not given.toy and until < SAVING:
+    if until < SAVING:
         return {"failed": f"{seconds:.0f} s are too few"}
     words = [sys.executable, "-m", __spec__.name, *sys.argv[1:], "--one", name]
     code, said = call(words, until)

@@ -9,8 +9,9 @@ import pytest
 from benchmarks.accelerator import __main__ as accelerator
 from benchmarks.accelerator import carry, forms, modes, parts, plan, report, training, worker
 from benchmarks.rows import Row
-from fss_jax import methods
+from fss_jax import configs, methods
 from fss_jax.configs import base
+from fss_jax.methods.backbones import vit
 from fss_jax.training import checks
 from fss_jax.weights import exported
 
@@ -76,6 +77,13 @@ def test_rows_are_chosen_by_what_describes_them():
     assert {row.switch for row in small} == {row.switch for row in plan.rows()}
     assert {row.case for row in small} == {row.case for row in plan.rows()}
     assert len(set(small)) == len(small) and max(row.batch for row in small) == 2
+
+
+def test_small_rows_keep_to_what_a_backbone_takes():
+    for row in plan.shrunk(plan.rows()):
+        backbone = configs.get(row.case).model.get("backbone", "") if "/" in row.case else ""
+        if backbone in vit.VARIANTS:
+            assert row.width == 1 and row.size % vit.VARIANTS[backbone]().patch == 0
 
 
 class Stub:
