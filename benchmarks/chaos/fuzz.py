@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 SECONDS = 5  # of computing for one case, so that a busy machine is no fault
 MEMORY = 4 * 2**30  # bytes beside what the process has
@@ -111,7 +112,7 @@ def run(place, cases: int, seed: int) -> dict:
             texts = [source.read_bytes() for source in sources]
             counts[name] = {"cases": 0, "read": 0, "refused": 0}
             began = time.monotonic()
-            for case in range(max(int(share * part), 1)):
+            for case in tqdm(range(max(int(share * part), 1)), desc=name, unit="file"):
                 rng = np.random.default_rng((seed, number, case))
                 which = case % len(sources)
                 path = folder / f"case{sources[which].suffix}"
