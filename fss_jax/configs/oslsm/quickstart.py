@@ -35,11 +35,11 @@ def get_config() -> ConfigDict:
         }
     )
 
-    c.steps = 500
+    c.steps = 400
     c.batch = 32
     c.loss = "mean"
     c.foreground_weight = 3.0
-    c.optimizer = "muon"  # half the episodes that Adam needs (docs/performance.md)
+    c.optimizer = "muon"  # fewer episodes than Adam needs (docs/performance.md)
     c.momentum = 0.9
     c.lr = 0.003
     c.schedule = "cosine"
@@ -47,6 +47,6 @@ def get_config() -> ConfigDict:
     c.clip = 1.0
     c.steps_per_dispatch = 1  # a CPU gains nothing from more, and compiles each
 
-    c.eval_every = 250
+    c.eval_every = 200
     c.protocol = "uniform"
     return c
