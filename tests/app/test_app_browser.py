@@ -4,8 +4,6 @@ import contextlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -14,6 +12,7 @@ import zipfile
 import numpy as np
 import pytest
 import toy_pictures
+from browser import WAIT, centered, launch, served, stroke, wait_for
 from PIL import Image
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -27,30 +26,6 @@ from fss_jax.labelling.sample import PICTURES  # noqa: E402
 
 pytestmark = pytest.mark.app
 
-ARGUMENTS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
-    "--disable-background-networking --disable-component-update"
-).split()
-WAIT = 300_000  # milliseconds; a shared machine compiles slowly
-
-
-@contextlib.contextmanager
-def served(folder, *flags):
-    """The page's address, served by the command itself."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "NPROC")}
-    with subprocess.Popen(
-        [sys.executable, "-m", "fss_jax", "app", f"--folder={folder}", *flags],
-        stdout=subprocess.PIPE,
-        env=environment,
-        text=True,
-    ) as process:
-        try:
-            line = process.stdout.readline()
-            assert line.startswith("open http://127.0.0.1:"), line
-            yield line.split()[1]
-        finally:
-            process.terminate()
-
 
 @pytest.fixture(scope="module")
 def server(toy_workdir, tmp_path_factory):
@@ -60,39 +35,6 @@ def server(toy_workdir, tmp_path_factory):
         yield address.partition("?")[0], folder
 
 
-def centered(path, seed, height=160, width=200):
-    """A picture with its square in the middle; returns the square's mask."""
-    image = np.random.default_rng(seed).integers(90, 140, (height, width, 3)).astype(np.uint8)
-    mask = np.zeros((height, width), bool)
-    mask[height // 2 - 20 : height // 2 + 20, width // 2 - 25 : width // 2 + 25] = True
-    image[mask] = (220, 40, 40)
-    Image.fromarray(image).save(path)
-    return mask
-
-
-def stroke(page, which, across):
-    """Paints through the middle of an editor, so many screen pixels to either side."""
-    editor = page.locator(f"#{which}")
-    editor.scroll_into_view_if_needed()
-    box = editor.locator("canvas").first.bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    editor.get_by_role("button", name="Brush", exact=True).click()
-    page.mouse.move(x - across, y, steps=6)
-    page.wait_for_timeout(1000)  # a busy page would draw from where the pointer came from
-    page.mouse.down()
-    page.mouse.move(x + across, y, steps=12)
-    page.mouse.up()
-    page.wait_for_timeout(500)
-
-
-def wait_for(page, condition, what):
-    for _ in range(WAIT // 250):
-        if condition():
-            return
-        page.wait_for_timeout(250)
-    pytest.fail(f"waited in vain for {what}")
-
-
 def test_paint_predict_correct_predict_again_and_export(server, toy_workdir, tmp_path):
     address, folder = server
     truth = centered(tmp_path / "example.png", 0)
@@ -100,8 +42,7 @@ def test_paint_predict_correct_predict_again_and_export(server, toy_workdir, tmp
         centered(tmp_path / f"query_{i}.png", i + 1)
     outside = []
     with sync_api.sync_playwright() as play:
-        executable = shutil.which("chromium") or shutil.which("chromium-browser")
-        browser = play.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        browser = launch(play)
         page = browser.new_page(viewport={"width": 1200, "height": 1000})
         page.set_default_timeout(WAIT)
         page.on("request", lambda request: outside.append(request.url))
@@ -192,8 +133,7 @@ def test_many_pictures_by_key(server, tmp_path):
     before = set(folder.glob("people/*"))
     centered(tmp_path / "example.png", 0)
     with sync_api.sync_playwright() as play:
-        executable = shutil.which("chromium") or shutil.which("chromium-browser")
-        browser = play.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        browser = launch(play)
         page = browser.new_page(viewport={"width": 1200, "height": 1000})
         page.set_default_timeout(WAIT)
         page.goto(address)  # without the key: a person of their own
@@ -262,8 +202,7 @@ def test_photographs_by_the_default(shared, tmp_path):
     for n in numbers[2:]:
         shutil.copy(found / f"{n}.jpg", tmp_path / "images")
     with served(tmp_path) as address, sync_api.sync_playwright() as play:
-        executable = shutil.which("chromium") or shutil.which("chromium-browser")
-        browser = play.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        browser = launch(play)
         page = browser.new_page(viewport={"width": 1200, "height": 1000})
         page.set_default_timeout(WAIT)
         page.goto(address)
@@ -305,8 +244,7 @@ def test_a_mask_with_several_ids_is_chosen_from(server, tmp_path):
     ids[:10, :10] = 2
     Image.fromarray(ids).save(tmp_path / "ids.png")
     with sync_api.sync_playwright() as play:
-        executable = shutil.which("chromium") or shutil.which("chromium-browser")
-        browser = play.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        browser = launch(play)
         page = browser.new_page(viewport={"width": 1200, "height": 1000})
         page.set_default_timeout(WAIT)
         page.goto(address)  # without the key: a person of their own
