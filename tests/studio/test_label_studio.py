@@ -7,7 +7,6 @@ With STUDIO_PICTURES=FOLDER the screenshots of docs/label_studio.md are kept the
 import contextlib
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 import label_studio_server
 import numpy as np
 import pytest
+from browser import launch
 from PIL import Image, ImageDraw, ImageFilter
 
 from fss_jax.labelling.formats import _thi
@@ -27,10 +27,6 @@ if not label_studio_server.PROGRAM:
 
 pytestmark = pytest.mark.studio
 
-ARGUMENTS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
-    "--disable-background-networking --disable-component-update"
-).split()
 WAIT, READY = 120_000, "domcontentloaded"  # milliseconds; the page asks others for its fonts
 PATIENCE = 200_000  # for a call of the backend: Label Studio gives it up after 100 s
 SHOWN, ALL = 5, 9
@@ -272,8 +268,7 @@ def test_five_labelled_in_the_editor_the_rest_predicted_and_corrections_come_bac
     tasks = [task["id"] for task in studio.tasks(project)]
     truth = dict(zip(tasks, masks, strict=True))
     with sync_api.sync_playwright() as play:
-        executable = shutil.which("chromium") or shutil.which("chromium-browser")
-        browser = play.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        browser = launch(play)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(WAIT)
         page.context.add_cookies(
