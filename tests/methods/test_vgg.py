@@ -169,15 +169,29 @@ def test_the_classifier_and_the_fcn_share_their_weights(network, window):
     assert jax.eval_shape(fcn.apply, variables, images(1, 320, 256, 3))[0].shape == (1, 4, 2, 10)
 
 
-@pytest.mark.parametrize("size", [2, 3, 6])
-def test_fc6_is_the_same_as_a_product(size):
+@pytest.mark.parametrize("size", [1, 2, 3, 6])
+def test_fc6_of_a_whole_map_is_a_convolution_that_keeps_its_size(size):
     x = images(2, 7, 5, 4)
     window = Window(3, size, dilation=2, same=True)
     variables = variables_of(window, x)
-    product = Window(3, size, dilation=2, same=True, as_product=True)
-    np.testing.assert_allclose(
-        product.apply(variables, x), window.apply(variables, x), rtol=1e-4, atol=1e-4
-    )
+
+    def convolution(variables, x):
+        kernel, bias = (variables["params"][name] for name in ("kernel", "bias"))
+        layout = ("NHWC", "HWIO", "NHWC")
+        return bias.reshape(1, 1, 1, -1) + jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), "SAME", rhs_dilation=(2, 2), dimension_numbers=layout
+        )
+
+    def with_gradients(run):
+        y, back = jax.vjp(run, variables, x)
+        return y, back(jnp.sin(y))
+
+    for found, expected in zip(
+        jax.tree.leaves(jax.jit(with_gradients, static_argnums=0)(window.apply)),
+        jax.tree.leaves(with_gradients(convolution)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_leading_axes_are_a_batch():

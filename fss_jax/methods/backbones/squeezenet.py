@@ -31,21 +31,17 @@ class Fire(nn.Module):
     Attributes:
       squeeze, expand: channels; each of the two expansions has `expand`.
       dtype: compute type.
-      as_product: of the 3x3 convolution; see layers.Conv.
     """
 
     squeeze: int
     expand: int
     dtype: Any
-    as_product: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b h w c"]) -> Float[Array, "*b h w d"]:
         x = nn.relu(Conv(self.squeeze, 1, dtype=self.dtype, name="squeeze")(x))
         small = Conv(self.expand, 1, dtype=self.dtype, name="expand1x1")(x)
-        large = Conv(
-            self.expand, 3, as_product=self.as_product, dtype=self.dtype, name="expand3x3"
-        )(x)
+        large = Conv(self.expand, 3, dtype=self.dtype, name="expand3x3")(x)
         return nn.relu(jnp.concatenate([small, large], -1))
 
 
@@ -131,7 +127,7 @@ def _middle(*, width, dtype, batch_norm="", axis_name=None) -> SqueezeNet:
 
 def _last_fire(method: nn.Module) -> Fire:
     sizes = fire_channels(9, method.width)
-    return Fire(*sizes, method.dtype, as_product=True, parent=None)
+    return Fire(*sizes, method.dtype, parent=None)
 
 
 BACKBONES = {

@@ -1,7 +1,8 @@
 """Convolutions on any number of leading axes, as matrix products where these are faster."""
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -40,6 +41,65 @@ def windows(
     return jnp.concatenate(shifted, axis=-1)
 
 
+class Steps(NamedTuple):
+    """How the windows of a convolution lie: see `Conv`."""
+
+    stride: int
+    dilation: int
+    padding: tuple[int, int]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def convolution(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw c features"], steps: Steps
+) -> Float[Array, "b oh ow features"]:
+    """XLA's convolution; on a CPU its kernel's gradient is a product of each image's windows.
+
+    XLA's own takes two to seven times as long there (docs/performance.md).
+    """
+    return _plain(x, kernel, steps)
+
+
+def _forward(x: Array, kernel: Array, steps: Steps) -> tuple[Array, tuple[Array, Array]]:
+    return _plain(x, kernel, steps), (x, kernel)
+
+
+def _backward(steps: Steps, known: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
+    x, kernel = known
+    of_x = jax.vjp(lambda x: _plain(x, kernel, steps), x)[1](slope)[0]
+
+    def plain(x, slope):
+        return jax.vjp(lambda kernel: _plain(x, kernel, steps), kernel)[1](slope)[0]
+
+    def by_image(x, slope):  # the windows of all images would not fit a CPU's cache
+        def add(total, image):
+            pixels, slope = image
+            seen = windows(pixels, kernel.shape[:2], **steps._asdict())
+            seen, slope = (a.reshape(-1, a.shape[-1]) for a in (seen, slope))
+            return total + jnp.matmul(seen.T, slope, preferred_element_type=jnp.float32), None
+
+        size = (kernel[..., 0].size, kernel.shape[-1])
+        total = jax.lax.scan(add, jnp.zeros(size), (x, slope))[0]
+        return total.reshape(kernel.shape).astype(kernel.dtype)
+
+    return of_x, jax.lax.platform_dependent(x, slope, cpu=by_image, default=plain)
+
+
+convolution.defvjp(_forward, _backward)
+
+
+def _plain(x: Array, kernel: Array, steps: Steps, groups: int = 1) -> Array:
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(steps.stride,) * 2,
+        padding=[(p, p) for p in steps.padding],
+        rhs_dilation=(steps.dilation,) * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+
+
 class Conv(nn.Module):
     """A convolution with PyTorch's symmetric padding, as matrix products where these are faster.
 
@@ -58,8 +118,6 @@ class Conv(nn.Module):
       kernel_init, bias_init: initializers.
       groups: as many parts of the input, each seen by as many of the outputs (the two towers of
         AlexNet); the kernel is [k, k, in / groups, features].
-      as_product: gather the windows and multiply: inside a loop XLA's CPU backend takes 30 times as
-        long for the gradient of a convolution's kernel (docs/performance.md), not for a product's.
       dtype: compute type.
     """
 
@@ -72,7 +130,6 @@ class Conv(nn.Module):
     kernel_init: Callable = he_fan_out
     bias_init: Callable = nn.initializers.zeros
     groups: int = 1
-    as_product: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -90,12 +147,7 @@ class Conv(nn.Module):
                 padding = tuple(k // 2 * self.dilation for k in size)
             elif isinstance(padding, int):
                 padding = (padding, padding)
-            if self.as_product and self.groups == 1:
-                y = windows(
-                    x, size, stride=self.stride, dilation=self.dilation, padding=padding
-                ) @ kernel.reshape(-1, self.features)
-            else:
-                y = self._convolve(x, kernel, padding)
+            y = self._convolve(x, kernel, padding)
         if self.use_bias:
             bias = self.param("bias", self.bias_init, (self.features,)).astype(self.dtype)
             y = y + bias.reshape((1,) * (y.ndim - 1) + (self.features,))
@@ -103,17 +155,11 @@ class Conv(nn.Module):
 
     def _convolve(self, x: Array, kernel: Array, padding: tuple[int, int]) -> Array:
         images = x.reshape(-1, *x.shape[-3:])
-        simple = (self.stride, self.dilation, padding, self.groups) == (1, 1, (1, 1), 1)
-        if simple and winograd.pays_off(images, kernel):
+        steps = Steps(self.stride, self.dilation, padding)
+        if self.groups > 1:
+            y = _plain(images, kernel, steps, self.groups)
+        elif steps == Steps(1, 1, (1, 1)) and winograd.pays_off(images, kernel):
             y = winograd.conv3x3(images, kernel)
         else:
-            y = jax.lax.conv_general_dilated(
-                images,
-                kernel,
-                window_strides=(self.stride, self.stride),
-                padding=[(p, p) for p in padding],
-                rhs_dilation=(self.dilation, self.dilation),
-                dimension_numbers=("NHWC", "HWIO", "NHWC"),
-                feature_group_count=self.groups,
-            )
+            y = convolution(images, kernel, steps)
         return y.reshape(*x.shape[:-3], *y.shape[1:])

@@ -5,10 +5,9 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
-from fss_jax.methods.layers.convolution import Conv, scaled, windows
+from fss_jax.methods.layers.convolution import Conv, Steps, convolution, scaled, windows
 
 
 class Window(nn.Module):
@@ -20,7 +19,6 @@ class Window(nn.Module):
       dilation: cells between taps.
       same: keep the map's size by zero padding; otherwise windows stay inside the map.
       kernel_init: initializer.
-      as_product: with `same` too, gather the windows and multiply; see layers.Conv.
       dtype: compute type.
 
     The kernel is [size, size, channels, features] in every form, so weights interchange.
@@ -34,7 +32,6 @@ class Window(nn.Module):
     dilation: int = 1
     same: bool = False
     kernel_init: Callable = nn.initializers.he_normal()
-    as_product: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -58,21 +55,16 @@ class Window(nn.Module):
         kernel = self.param("kernel", self.kernel_init, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
-        if self.same and not self.as_product:
-            y = lax.conv_general_dilated(
-                x.reshape(-1, *x.shape[-3:]),
-                kernel,
-                window_strides=(1, 1),
-                padding="SAME",
-                rhs_dilation=(self.dilation, self.dilation),
-                dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            ).reshape(*x.shape[:-1], self.features)
+        if self.same:
+            around = [(n // 2, n - n // 2) for n in (down, across)]
+            x = jnp.pad(x, [(0, 0)] * (x.ndim - 3) + around + [(0, 0)])
+        if self.same and rows * cols > 1:
+            images = x.reshape(-1, *x.shape[-3:])
+            y = convolution(images, kernel, Steps(1, self.dilation, (0, 0)))
+            y = y.reshape(*x.shape[:-3], *y.shape[1:])
         else:
             # The windows inside a map are few: gathered for one product they take a fifth of the
             # time that XLA's CPU convolution takes for so large a kernel.
-            if self.same:
-                around = [(n // 2, n - n // 2) for n in (down, across)]
-                x = jnp.pad(x, [(0, 0)] * (x.ndim - 3) + around + [(0, 0)])
             patches = windows(x, (rows, cols), dilation=self.dilation)
             y = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, self.features)
             y = y.reshape(*patches.shape[:-1], self.features)
@@ -85,20 +77,17 @@ def fully_connected(
     *,
     dilation: int = 1,
     same: bool = False,
-    as_product: bool = False,
     train: bool = False,
 ) -> Float[Array, "*b oh ow d"]:
     """Ends a backbone's compact method with fc6, fc7 and, if `net.outputs`, fc8 (no ReLU).
 
     Args:
       net: the backbone: fields hidden, outputs, fc6_size, dropout, width, dtype.
-      dilation, same, as_product: of fc6.
+      dilation, same: of fc6.
     """
     hidden = scaled(net.hidden, net.width)
     drop = nn.Dropout(net.dropout, deterministic=not train)
-    x = Window(
-        hidden, net.fc6_size, dilation, same, as_product=as_product, dtype=net.dtype, name="fc6"
-    )(x)
+    x = Window(hidden, net.fc6_size, dilation, same, dtype=net.dtype, name="fc6")(x)
     x = drop(nn.relu(x))
     x = Conv(hidden, 1, kernel_init=nn.initializers.he_normal(), dtype=net.dtype, name="fc7")(x)
     x = drop(nn.relu(x))
@@ -122,7 +111,7 @@ class Head(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n oh ow d"]:
-        return fully_connected(self, x, dilation=self.dilation, same=self.same, as_product=True)
+        return fully_connected(self, x, dilation=self.dilation, same=self.same)
 
 
 def head_of(method: nn.Module, natural: int) -> Head:
