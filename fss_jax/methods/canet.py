@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fss_jax.data import imaging
+from fss_jax.data.encoded import Encoded, size_of
 from fss_jax.methods import backbones
 from fss_jax.methods.contract import Method
 from fss_jax.methods.layers import Conv, max_pool, resize, scaled
@@ -41,7 +42,7 @@ class CANet(Method):
         enough for a CPU.
       width: channel multiplier of backbone and head.
       channels: of the head at width 1, 256 as published.
-      frozen: whether the backbone gets no gradient, as published. False trains from scratch.
+      backbone_learns: whether the backbone gets a gradient, as it must from scratch; published: not.
       batch_norm: of the backbone resnet50: 'frozen' (running averages), or 'running' as in the code.
       iterations: refinements after the first prediction at test.
       history_dropout: probability of an empty history mask in training.
@@ -52,13 +53,13 @@ class CANet(Method):
       axis_name: pmap axis of BatchNorm in training.
 
     Raises:
-      ValueError: an unknown backbone.
+      ValueError: an unknown backbone; features where several scales of an image are wanted.
     """
 
     backbone: str = "resnet50"
     width: float = 1.0
     channels: int = CHANNELS
-    frozen: bool = True
+    backbone_learns: bool = False
     batch_norm: str = "frozen"
     iterations: int = 4  # CANet 5.1
     history_dropout: float = 0.7  # CANet 4.2
@@ -94,9 +95,21 @@ class CANet(Method):
         self.score = conv(1, features=2)
         self.drop = nn.Dropout(self.dropout, broadcast_dims=(-3, -2))
 
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """The backbone, unless it learns or normalizes by the batch at hand."""
+        return () if self.backbone_learns or self.batch_norm != "frozen" else ("encoder",)
+
+    def encoded(self, image: Float[Array, "b n h w 3"], *, train: bool = False) -> Encoded:
+        """The backbone's middle maps, side by side."""
+        _, maps = self.encoder(imaging.normalize(image, self.preprocessing), train=train)
+        x = jnp.concatenate([maps[name] for name in self.maps], -1)
+        maps = {"middle": x if self.backbone_learns else jax.lax.stop_gradient(x)}
+        return Encoded(maps, image.shape[2:4])
+
     def condition(
         self,
-        support_image: Float[Array, "b k h w 3"],
+        support_image: Float[Array, "b k h w 3"] | Encoded,
         support_mask: Float[Array, "b k h w"],
         *,
         train: bool = False,
@@ -104,7 +117,7 @@ class CANet(Method):
         """The mean feature of each shot's object.
 
         Args:
-          support_image: RGB in 0..255.
+          support_image: RGB in 0..255, or its features.
           support_mask: 1 on the object, 0 elsewhere.
         """
         features = self._encode(support_image, train).astype(jnp.float32)
@@ -115,13 +128,18 @@ class CANet(Method):
     def segment(
         self,
         task: Float[Array, "b k c"],
-        query_image: Float[Array, "b q h w 3"],
+        query_image: Float[Array, "b q h w 3"] | Encoded,
         *,
         train: bool = False,
     ) -> Float[Array, "b q h w"]:
-        """Logits of the object in each query image, RGB in 0..255."""
+        """Logits of the object in each query image, RGB in 0..255, or its features."""
         if train or self.scales == (1.0,):
             return self._segment(task, query_image, train)
+        if isinstance(query_image, Encoded):
+            raise ValueError(
+                f"model.scales {self.scales} with features, which are of one scale: set "
+                "config.features='' or model.scales=(1.0,)"
+            )
         height, width = query_image.shape[2:4]
         total = 0.0
         for scale in self.scales:
@@ -133,17 +151,14 @@ class CANet(Method):
         mean = jnp.clip(total / len(self.scales), 1e-6, 1 - 1e-6)
         return jnp.log(mean) - jnp.log1p(-mean)
 
-    def _encode(self, image: Array, train: bool) -> Array:
-        _, maps = self.encoder(imaging.normalize(image, self.preprocessing), train=train)
-        x = jnp.concatenate([maps[name] for name in self.maps], -1)
-        if self.frozen:
-            x = jax.lax.stop_gradient(x)
-        return self._block(self.reduce, x, train)
+    def _encode(self, image: Array | Encoded, train: bool) -> Array:
+        encoded = image if isinstance(image, Encoded) else self.encoded(image, train=train)
+        return self._block(self.reduce, encoded.maps["middle"].astype(self.dtype), train)
 
     def _block(self, conv: nn.Module, x: Array, train: bool) -> Array:
         return self.drop(nn.relu(conv(x)), deterministic=not train)
 
-    def _segment(self, task: Array, query_image: Array, train: bool) -> Array:
+    def _segment(self, task: Array, query_image: Array | Encoded, train: bool) -> Array:
         x = self._compare(task, self._encode(query_image, train), train)
         history = jnp.zeros((*x.shape[:-1], 2), x.dtype)
         scores = self._predict(x, history, train)
@@ -156,7 +171,7 @@ class CANet(Method):
             for _ in range(self.iterations):
                 scores = self._predict(x, nn.softmax(scores), train)
         logits = (scores[..., 1:] - scores[..., :1]).astype(jnp.float32)
-        return resize(logits, query_image.shape[2:4], align_corners=True)[..., 0]
+        return resize(logits, size_of(query_image), align_corners=True)[..., 0]
 
     def _compare(self, task: Array, query: Array, train: bool) -> Array:
         """[b, q, h, w, c] how the query compares with the shots, weighted by attention."""

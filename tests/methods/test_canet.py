@@ -89,19 +89,49 @@ def test_scales_are_averaged():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("frozen", [True, False])
-def test_the_backbone_learns_only_if_told(frozen):
-    model = CANet(width=WIDTH, frozen=frozen)
+def test_features_of_the_frozen_backbone_stand_for_images():
+    support, mask, query = episode(q=2)
+    model = CANet(width=WIDTH, iterations=1)
+
+    @reference_layers.compiled
+    def known(variables, support, query):
+        seen = [model.apply(variables, x, method="encoded") for x in (support, query)]
+        return model.apply(variables, seen[0], mask, seen[1])
+
+    found = known(variables(), support, query)
+    np.testing.assert_allclose(found, applied()(variables(), support, mask, query), atol=1e-4)
+
+
+def test_features_are_of_one_scale_and_of_a_backbone_that_stays():
+    assert CANet().frozen == ("encoder",)
+    assert CANet(backbone_learns=True).frozen == CANet(batch_norm="running").frozen == ()
+    support, mask, query = episode(q=1)
+    model = CANet(width=WIDTH, scales=(0.7, 1.0))
+
+    def known(support, query):
+        seen = [model.apply(variables(), x, method="encoded") for x in (support, query)]
+        return model.apply(variables(), seen[0], mask, seen[1])
+
+    with pytest.raises(ValueError, match=r"scales \(0.7, 1.0\) with features.*config.features=''"):
+        jax.eval_shape(known, support, query)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("learns", [True, False])
+def test_the_backbone_learns_only_if_told(learns):
+    model = CANet(width=WIDTH, backbone_learns=learns)
     support, mask, _ = episode()
 
     def guide(encoder):
         params = {**variables()["params"], "encoder": encoder}
-        return model.apply({**variables(), "params": params}, support, mask, method="condition")
+        return model.apply(
+            {**variables(), "params": params}, support, mask, method="condition"
+        ).sum()
 
-    encoder = variables()["params"]["encoder"]
-    _, moved = reference_layers.compiled(lambda e: jax.jvp(guide, (e,), (e,)))(encoder)
+    slopes = reference_layers.compiled(jax.grad(guide))(variables()["params"]["encoder"])
+    moved = [np.abs(slope).max() for slope in jax.tree.leaves(slopes)]
     assert np.isfinite(moved).all()
-    assert (np.abs(moved).max() > 0) == (not frozen)
+    assert (max(moved) > 0) == learns
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from fss_jax.methods import backbones
 from fss_jax.methods.backbones import efficientnet_lite
 from fss_jax.methods.backbones.efficientnet_lite import EfficientNetLite
 from fss_jax.methods.layers import depthwise_same as depthwise
@@ -54,3 +55,23 @@ def test_every_stride_has_its_level_and_leading_axes_do_not_matter():
     shapes = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x)[0][1], image)
     for name, stride in efficientnet_lite.STRIDES.items():
         assert shapes[name].shape[:-1] == (2, 3, -(-37 // stride), -(-70 // stride))
+
+
+def test_where_the_cells_of_its_covering_form_lie():
+    """The middle of what a cell sees, when all kernels are even and positive."""
+    net = backbones.get("efficientnet_lite0", "covering").covering(width=1.0, dtype=np.float32)
+    image = np.full((1, 224, 224, 3), 0.05, np.float32)  # so that no ReLU6 is full
+
+    def even(path, leaf):
+        if path[-1].key == "kernel":
+            return np.full(leaf.shape, 1 / np.prod(leaf.shape[:-1]), np.float32)
+        return np.full(leaf.shape, float(path[-1].key in ("scale", "var")), np.float32)
+
+    variables = jax.tree.map_with_path(even, jax.eval_shape(net.init, jax.random.key(0), image))
+    slope = jax.jit(jax.grad(lambda image: net.apply(variables, image)[0][0, 7, 6].sum()))
+    seen = slope(image)[0].sum(-1)
+    stride = backbones.get("efficientnet_lite0").stride
+    for axis, cell in ((1, 7), (0, 6)):
+        weight = np.asarray(seen.sum(axis), np.float64)
+        middle = (weight * np.arange(224)).sum() / weight.sum()
+        assert abs(middle - (net.first_center + stride * cell)) < 0.5

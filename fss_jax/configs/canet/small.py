@@ -2,7 +2,7 @@
 
 fss train --config canet/small --workdir runs/canet_small
 
-Without ImageNet weights the encoder must learn, too (`frozen`). On the PASCAL subset: see
+Without ImageNet weights the encoder must learn, too (`backbone_learns`). On the PASCAL subset: see
 fss_jax/experiments/fss_table4.py. Results: docs/results.md.
 """
 
@@ -28,7 +28,7 @@ def get_config() -> ConfigDict:
         {
             "batch_norm": "running",
             "dropout": 0.0,
-            "frozen": False,
+            "backbone_learns": True,
             "preprocessing": "centered",
             "width": 0.125,
         }

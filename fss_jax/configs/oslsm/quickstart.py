@@ -41,7 +41,7 @@ def get_config() -> ConfigDict:
     c.foreground_weight = 3.0
     c.optimizer = "muon"  # fewer episodes than Adam needs (docs/performance.md)
     c.momentum = 0.9
-    c.lr = 0.003
+    c.lr = 0.006
     c.schedule = "cosine"
     c.warmup = 20
     c.clip = 1.0

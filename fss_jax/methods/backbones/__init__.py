@@ -131,6 +131,17 @@ def get(name: str, *forms: str) -> Backbone:
     return fits[name]
 
 
+def of_one_width(make: Callable[..., nn.Module], *, width=1.0, axis_name=None, **fields) -> nn.Module:
+    """A form of a network whose width is fixed, and which normalizes by no batch.
+
+    Raises:
+      ValueError: another width than 1.
+    """
+    if width != 1.0:
+        raise ValueError(f"width {width}: this backbone has one width, 1")
+    return make(**fields)
+
+
 def first_center(module: nn.Module, stride: int) -> float:
     """Where the middle of a form's first cell lies, in pixels from the first pixel."""
     return getattr(module, "first_center", (stride - 1) / 2)

@@ -7,8 +7,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fss_jax.methods.backbones import Backbone
-from fss_jax.methods.backbones.vit import covering, last_norm, layer_norm
+from fss_jax.methods.backbones import Backbone, of_one_width
+from fss_jax.methods.backbones.vit import last_norm, layer_norm
 from fss_jax.methods.layers import Conv
 from fss_jax.methods.layers.depthwise import depthwise
 
@@ -118,7 +118,7 @@ BACKBONES = {
         network=make,
         stride=32,
         channels=make().dims[-1],
-        covering=functools.partial(covering, make),
+        covering=functools.partial(of_one_width, make),
         compared=("stage2", "stage3", "stage4"),
         takes=("remat",),
         tail=last_norm(1e-6),

@@ -5,13 +5,14 @@ Architecture and names as in TensorFlow's official efficientnet/lite, whose weig
 """
 
 import functools
+import math
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fss_jax.methods.backbones import Backbone
+from fss_jax.methods.backbones import Backbone, of_one_width
 from fss_jax.methods.layers import BatchNorm, Conv
 from fss_jax.methods.layers.depthwise_same import DepthwiseConv, same_padding
 
@@ -37,6 +38,7 @@ STAGES = (
     Stage(1, 3, 1, 6, 320),
 )
 SCALES = {0: (1.0, 1.0), 1: (1.0, 1.1), 2: (1.1, 1.2)}  # (width, depth) of each model
+COVERING = 5  # the last stage of the form for comparing cells, of 16 pixels
 STRIDES = {"stage2": 4, "stage3": 8, "stage4": 16, "stage5": 16, "stage6": 32, "stage7": 32}
 
 
@@ -131,6 +133,15 @@ class EfficientNetLite(nn.Module):
     dropout: float = 0.2
     dtype: Any = jnp.float32
 
+    @property
+    def first_center(self) -> float:
+        """Where the middle of the last map's first cell lies, in pixels; the image is whole cells.
+
+        "Same" padding puts its one zero behind an even side: each stride's first cell lies a pixel
+        of its input further in.
+        """
+        return math.prod(stage.stride for stage in STAGES[: self.last]) * 2.0 - 1.0
+
     @nn.compact
     def __call__(
         self, x: Float[Array, "*b h w 3"], *, train: bool = False
@@ -164,8 +175,11 @@ class EfficientNetLite(nn.Module):
 BACKBONES = {
     f"efficientnet_lite{model}": Backbone(
         network=functools.partial(EfficientNetLite, model),
-        stride=32,
-        channels=stages(model)[-1].features,
+        stride=STRIDES[f"stage{COVERING}"],
+        channels=stages(model)[COVERING - 1].features,
+        covering=functools.partial(
+            of_one_width, functools.partial(EfficientNetLite, model, last=COVERING)
+        ),
     )
     for model in SCALES
 }

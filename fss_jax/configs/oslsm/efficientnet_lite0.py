@@ -1,0 +1,58 @@
+"""OSLSM with EfficientNet-Lite0 in both branches, on PASCAL-5i: weights come with this package.
+
+fss train --config oslsm/efficientnet_lite0 --workdir runs/oslsm_lite \
+    --config.dataset=pascal_5i/fold1_trainaug
+
+Results: docs/results.md.
+"""
+
+from ml_collections import ConfigDict
+
+from fss_jax.configs import base
+
+
+def get_config() -> ConfigDict:
+    c = base.get_config()
+
+    c.dataset = "pascal_5i/fold1_trainaug"
+    c.canvas = 500  # no PASCAL image is larger
+    c.shots = 1
+    c.queries = 1
+    c.rule = "shuffled_items"
+    c.support_size = 160
+    c.query_size = 224
+    c.void = "background"
+    c.min_lattice_hits = 3
+    c.drop_rare_classes = True  # of a subset of PASCAL
+
+    c.method = "oslsm"
+    c.model = ConfigDict(
+        {
+            "backbone": "efficientnet_lite0",
+            "dropout": 0.0,
+            "geometry": "covering",
+            "hidden": 112,
+            "logit_scale": "cosine",  # pretrained features are large
+            "preprocessing": "torchvision",
+        }
+    )
+    c.init = "pip:efficientnet_lite0"
+    c.init_skip = "block11,block12,block13,block14,block15,conv_head,head_bn,fc"
+
+    c.steps = 160
+    c.batch = 16
+    c.loss = "mean"
+    c.foreground_weight = 3.0  # else 300 steps end in empty masks
+    c.optimizer = "adam"
+    c.lr = 0.0003
+    c.schedule = "cosine"
+    c.warmup = 30
+    c.clip = 1.0
+    c.steps_per_dispatch = 1
+
+    c.val_protocol = "oslsm_release"
+    c.eval_every = 80
+    c.log_every = 10
+    c.protocol = "oslsm_release"
+    c.eval_batch = 8
+    return c
