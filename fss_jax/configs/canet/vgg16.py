@@ -35,7 +35,6 @@ def get_config() -> ConfigDict:
         }
     )
     c.init = "pip:vgg16"
-    c.init_skip = "conv5_1,conv5_2,conv5_3"
     c.features = "float16"  # the backbone is frozen: each image passes it once
 
     c.steps = 320

@@ -153,7 +153,7 @@ def _levels(*, width, dtype, axis_name=None) -> VGG:
 
 
 def _middle(*, width, dtype, batch_norm="", axis_name=None) -> VGG:
-    return VGG(blocks=VGG16[:4], width=width, hidden=0, stride=8, dtype=dtype)
+    return VGG(width=width, hidden=0, stride=8, dtype=dtype)  # no map is asked of block 5
 
 
 def _dense(*, width, dtype, axis_name=None) -> VGG:
