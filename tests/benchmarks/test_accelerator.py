@@ -41,6 +41,7 @@ def test_the_plan_has_the_papers_networks_first_and_every_row_has_a_mode():
     assert {row.mode for row in plan.toy_rows()} >= {"infer", "label", "exhaustive", "profile"}
 
 
+@pytest.mark.slow
 def test_the_plan_keeps_to_its_seconds_and_says_what_is_left():
     wanted = list(plan.rows())[:2]
     first = plan.seconds(wanted[0])

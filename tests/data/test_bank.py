@@ -52,6 +52,7 @@ def gather(support_size, query_size, score_size, void):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("void", ["background", "ignore"])
 @pytest.mark.parametrize("support_size, query_size, score_size", [(16, 24, 50), (24, 0, 0)])
 def test_episodes_are_cut_as_pillow_and_scipy_cut_them(

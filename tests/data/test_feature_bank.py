@@ -63,6 +63,7 @@ def test_they_are_the_features_of_the_gathered_images(split, tmp_path, dtype):
         np.testing.assert_array_equal(getattr(ours, name), getattr(images, name))
 
 
+@pytest.mark.slow
 def test_a_part_of_the_images_is_a_bank_as_well(split, tmp_path):
     found = stored(split, tmp_path)
     support, query = RECORDS
@@ -74,6 +75,7 @@ def test_a_part_of_the_images_is_a_bank_as_well(split, tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_entries_show_image_and_mask_alike(split, tmp_path):
     """Mirrored and enlarged: what the mask marks has the class's color, as in the image itself."""
     entries = feature_bank.looks(True, (1.5,))

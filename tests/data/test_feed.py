@@ -51,6 +51,7 @@ def episodes(bank, support, query):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_the_loader_s_episodes_are_the_bank_s_bit_for_bit(split, rule):
     devices = 2

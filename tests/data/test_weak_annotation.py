@@ -42,6 +42,7 @@ def test_points(count):
     assert (a != b).any()
 
 
+@pytest.mark.slow
 def test_points_of_a_small_object_are_all_of_it():
     mask = jnp.zeros((9, 9)).at[2, 3:5].set(1.0)
     annotation = weak_annotation.points(jax.random.key(0), mask, 5)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from data_builders import prepare
@@ -62,6 +63,7 @@ except Exception as error:
 """
 
 
+@pytest.mark.slow
 def test_tfds_prepares_and_reads_by_itself(tmp_path):
     mask = np.zeros((30, 40), np.uint8)
     mask[5:10, 5:15] = 255

@@ -291,6 +291,7 @@ def test_a_line_whose_weights_are_absent_is_left_out_and_named(calls, tmp_path):
         runner.run("alone", alone, "data", tmp_path)
 
 
+@pytest.mark.slow
 def test_given_images_are_labelled_and_pictured(toy_workdir, tmp_path):
     (tmp_path / "run").symlink_to(toy_workdir)
     support, images = tmp_path / "support", tmp_path / "images"

@@ -96,6 +96,7 @@ def test_a_fresh_process_without_fss_jax_gives_the_same_masks(written, tmp_path)
         np.testing.assert_array_equal(np.asarray(found) > 0, np.asarray(shown) > 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("written", ["oslsm"], indirect=True)
 def test_any_number_of_episodes_shots_and_queries(written):
     out, model, variables = written
@@ -140,6 +141,7 @@ def test_what_to_export_is_one_of_two(tmp_path, capsys):
         assert "--workdir of a training, or --config" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_artifacts_are_for_every_platform(written):
     out, _, _ = written
     for name in ("condition", "segment"):

@@ -123,6 +123,7 @@ def test_rank_puts_first_what_both_measures_doubt():
     assert corrections.rank([]) == []
 
 
+@pytest.mark.slow
 def test_supports_that_are_the_same_do_not_disagree(toy_workdir, place):
     image, mask = place / "square/image/0.png", place / "square/label/0.png"
     segmenter = Segmenter.from_checkpoint(toy_workdir)

@@ -174,6 +174,7 @@ def test_kept_features_give_the_same_answer_and_are_computed_once(cache):
     assert encoded() == 1  # another network's features are others
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3, 5])
 def test_any_number_of_supports_is_the_same_as_fitting_them_alone(count):
     images, masks = toy_pictures.pairs(count)
@@ -183,6 +184,7 @@ def test_any_number_of_supports_is_the_same_as_fitting_them_alone(count):
     assert (found.mask == masks[0]).mean() > 0.95
 
 
+@pytest.mark.slow
 def test_what_is_not_there_has_an_empty_mask_and_says_so():
     one = segmenter()
     one.set_support(*toy_pictures.pairs(2))
@@ -194,6 +196,7 @@ def test_what_is_not_there_has_an_empty_mask_and_says_so():
     assert nothing.expected_iou() == pytest.approx(0.9)
 
 
+@pytest.mark.slow
 def test_supports_that_contradict_the_others_are_named():
     one = segmenter()
     one.set_support(*toy_pictures.pairs(3))
@@ -238,6 +241,7 @@ def test_the_table_says_what_is_not_there_and_has_the_worst_first(place, cache):
     assert lines[0].startswith("1 images have an empty mask") and rows[0].split(",")[0] in lines[1]
 
 
+@pytest.mark.slow
 def test_watching_labels_again_after_a_correction_and_a_new_picture(place, cache):
     one = segmenter(cache)
     rounds = watching.watch(one, flags(place), pause=0.01)

@@ -100,6 +100,7 @@ def test_a_name_cannot_break_the_sheet(tmp_path):
     assert "<script>" not in page and "&lt;script&gt;" in page
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_files(toy_workdir, place, monkeypatch):
     whole = command(toy_workdir, place, "whole", "--coco=polygons")
     write = labels.Labels.write
@@ -123,6 +124,7 @@ def test_a_killed_run_resumes_to_the_same_files(toy_workdir, place, monkeypatch)
     assert (killed / "masks" / "0.png").stat().st_mtime_ns == done
 
 
+@pytest.mark.slow
 def test_nothing_of_others_is_overwritten(toy_workdir, place, capsys):
     (place / "out" / "masks").mkdir(parents=True)
     mine = place / "out" / "masks" / "1.png"
@@ -137,6 +139,7 @@ def test_nothing_of_others_is_overwritten(toy_workdir, place, capsys):
     assert pixels(mine).shape == pixels(place / "images" / "1.png").shape[:2]
 
 
+@pytest.mark.slow
 def test_a_corrected_mask_stays_and_counts(toy_workdir, place, capsys):
     out = command(toy_workdir, place, "out", "--coco=rle")
     path = out / "masks" / "1.png"
@@ -156,6 +159,7 @@ def test_a_corrected_mask_stays_and_counts(toy_workdir, place, capsys):
     assert path.read_bytes() != corrected
 
 
+@pytest.mark.slow
 def test_a_mended_image_is_labelled_at_the_next_run(toy_workdir, place):
     good = (place / "images" / "0.png").read_bytes()
     (place / "images" / "0.png").write_bytes(good[:60])
@@ -166,6 +170,7 @@ def test_a_mended_image_is_labelled_at_the_next_run(toy_workdir, place):
     assert (out / "masks" / "0.png").exists() and not table(out)[0]["note"]
 
 
+@pytest.mark.slow
 def test_classes_have_folders_and_equal_names_do_not_collide(toy_workdir, place):
     support = place / "several"
     shutil.copytree(place / "square", support / "one")

@@ -85,6 +85,7 @@ def test_masks_in_any_encoding_are_the_same(shown, toy_workdir, encode):
     assert other.fingerprint() == shown.fingerprint()
 
 
+@pytest.mark.slow
 def test_sees_and_answers_as_the_evaluation_does(toy_workdir):
     run = open_workdir(toy_workdir)
     records = Records(run.data.items, np.array([1]), np.array([[0, 1]]), np.array([[3]]))
@@ -110,6 +111,7 @@ def test_sees_and_answers_as_the_evaluation_does(toy_workdir):
     assert found.probability.std() > 1e-4
 
 
+@pytest.mark.slow
 def test_order_of_supports_and_size_of_batches_change_nothing(toy_workdir, shown):
     images, masks = toy_pictures.pairs(2)
     queries = toy_pictures.pairs(5, first=20)[0]
@@ -119,12 +121,14 @@ def test_order_of_supports_and_size_of_batches_change_nothing(toy_workdir, shown
         same(one, two)
 
 
+@pytest.mark.slow
 def test_fifty_supports(toy_workdir):
     segmenter = Segmenter.from_checkpoint(toy_workdir)
     segmenter.set_support(*toy_pictures.pairs(50))
     assert segmenter.predict(toy_pictures.square(60)[0])[0].mask.shape == (40, 36)
 
 
+@pytest.mark.slow
 def test_several_classes_are_found_as_each_alone(toy_workdir, shown):
     query = toy_pictures.square(30)[0]
     several = Segmenter.from_checkpoint(toy_workdir, batch=2)

@@ -95,6 +95,7 @@ def by_an_editor(bench):
     Image.fromarray(corrected()).save(bench.folder / "labels" / "masks" / LAST)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "correct",
     [

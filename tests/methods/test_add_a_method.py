@@ -48,6 +48,7 @@ def test_it_is_found_by_its_name_and_scored(config, tmp_path):
         assert scored["method"] == "mean_color" and scored["miou"] > 0.5  # squares of one color
 
 
+@pytest.mark.slow
 def test_it_labels(config):
     image = np.full((40, 40, 3), 120, np.uint8)
     image[5:25, 8:30] = (220, 40, 40)

@@ -55,6 +55,7 @@ MASK = jnp.asarray(np.stack([picture(n, True)[1] for n in range(2)])[None])
 SHOWN, ABSENT = (jnp.asarray(picture(7, square)[0][None, None]) for square in (True, False))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_present_and_an_absent_class(name):
     truth = picture(7, True)[1] > 0

@@ -87,6 +87,7 @@ def test_search_comes_close_to_the_best_match():
     np.testing.assert_array_equal(moved, np.broadcast_to([5, 3], moved.shape))
 
 
+@pytest.mark.slow
 def test_otsu_equals_the_definition():
     values = np.random.default_rng(0).uniform(size=(5, 6)) ** 3
 

@@ -63,6 +63,7 @@ def test_any_mask_gets_a_finite_answer_that_its_order_does_not_change(name, mark
     np.testing.assert_allclose(logits, swapped, atol=1e-3 * np.abs(logits).max())
 
 
+@pytest.mark.slow
 def test_a_support_that_marks_nothing_says_nothing_of_its_image_to_oslsm():
     """It hides what is not marked (protocols.md A.4), so that any two images are the same."""
     variables, answer = compiled("oslsm")

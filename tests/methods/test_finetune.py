@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import reference_layers as reference
 
 from fss_jax.data import imaging
@@ -66,6 +67,7 @@ def hand_written_steps(params, maps, mask, steps):
     return theta
 
 
+@pytest.mark.slow
 def test_steps_equal_hand_written_ones():
     support, mask, query = episode()
     model = FineTuning(**FIELDS, steps=4, learning_rate=RATE, momentum=MOMENTUM)
@@ -91,6 +93,7 @@ def test_steps_equal_hand_written_ones():
     assert moved > 1e-4, "fc6 is fine-tuned, too"
 
 
+@pytest.mark.slow
 def test_learns_the_support_and_leaves_the_network_as_it_is():
     support, mask, _ = episode()
     model = FineTuning(**FIELDS | {"blocks": ((1, 16), (1, 32)), "hidden": 32}, learning_rate=0.05)

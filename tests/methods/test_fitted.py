@@ -195,6 +195,7 @@ def test_neighbors_left_out_are_the_others():
     assert (neighbors.score(x[0], inside, nothing) == neighbors.ALONE).all()
 
 
+@pytest.mark.slow
 def test_the_threshold_finds_the_masks():
     _, inside, _ = _problem(k=4, m=300)
     truth = (inside > 0.5).astype(jnp.float32)
@@ -204,6 +205,7 @@ def test_the_threshold_finds_the_masks():
     assert overlap.min() > 0.9
 
 
+@pytest.mark.slow
 def test_combining_prefers_the_score_that_knows():
     _, inside, outside = _problem(k=4, m=300)
     right, noise = 4 * inside - 2, normal(4, 300, seed=6)
@@ -260,6 +262,7 @@ def test_projecting_first_is_joining_first():
     np.testing.assert_allclose(cells.projected(maps, basis, center, (8, 6)), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_sure_mask_has_confidence_and_an_empty_one_none():
     logits = jnp.concatenate([jnp.full((2, 30), 9.0), jnp.full((2, 70), -9.0)], 1)
     told = reliability.evidence(logits)

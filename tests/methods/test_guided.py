@@ -49,6 +49,7 @@ def test_order_of_shots_is_irrelevant():
     np.testing.assert_array_equal(straight["shots"], [[2, 2]])
 
 
+@pytest.mark.slow
 def test_shots_are_averaged_and_can_come_later():
     support, mask, _ = episode()
     mask = mask.at[:, 1].set(1.0)  # nothing but object
@@ -76,6 +77,7 @@ def test_undecided_pixels_do_not_count():
     same(dense["guide"][:, 1], positive["guide"][:, 1])
 
 
+@pytest.mark.slow
 def test_one_call_is_condition_and_segment():
     support, mask, query = episode()
     whole = run("__call__", support, mask, query)

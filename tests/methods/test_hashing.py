@@ -29,6 +29,7 @@ def test_the_draw_is_uniform_and_a_function_of_the_seed():
     assert (draw(2, 50, 1000)[0] != draw(1, 50, 1000)[0]).any()
 
 
+@pytest.mark.slow
 def test_gradient_scatters_back():
     module = WeightHash(64, seed=1)
     x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 3, 10)), jnp.float32)

@@ -28,6 +28,7 @@ def shapes_of(model, side):
     return jax.eval_shape(model.init_with_output, jax.random.key(0), image, mask, image)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "learner", "trunk"),
     [
@@ -61,6 +62,7 @@ def test_maps_are_compared_at_the_published_sizes():
     assert sizes["pool5"] == (12, 12, 512) and len(sizes) == 7
 
 
+@pytest.mark.slow
 def test_half_of_the_most_votes_is_enough():
     votes = np.array([[0, 1, 2, 3, 4]])  # of five shots, so four are the most
     logits = np.where(np.arange(5)[:, None, None] < votes, 1.0, -1.0)

@@ -106,6 +106,7 @@ def test_forward():
     }
 
 
+@pytest.mark.slow
 def test_full_size():
     """torchvision's 27,161,264 parameters less both classifiers (3,326,696 and 2,049,000)."""
     x = jax.ShapeDtypeStruct((1, 299, 299, 3), jnp.float32)

@@ -153,6 +153,7 @@ def test_momentum_zero_keeps_the_last_batch():
     np.testing.assert_allclose(state["batch_stats"]["var"], flat(x).var((0, 1, 2)), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_norm_shares_training_statistics_between_devices():
     x = normal(2, 1, 3, 4, 4, 5)
     norm = layers.BatchNorm("batch", axis_name="devices")

@@ -94,6 +94,7 @@ def test_unknown_loss():
         fit(jnp.zeros((2, 3)), jnp.array([0, 1]), 1.0, "hinge")
 
 
+@pytest.mark.slow
 def test_learns_the_support():
     rng = np.random.default_rng(0)
     image = rng.uniform(90, 140, (1, 2, 32, 32, 3))

@@ -40,6 +40,7 @@ def test_distances_equal_a_loop(block):
             np.testing.assert_allclose(row[value], min(every), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_labels_equal_scikit_learn():
     from sklearn.neighbors import KNeighborsClassifier
 
@@ -50,6 +51,7 @@ def test_labels_equal_scikit_learn():
     np.testing.assert_array_equal(margin(distance) > 0, expected.predict(query) == 1)
 
 
+@pytest.mark.slow
 def test_one_class_alone():
     query, support, _ = (jnp.asarray(x) for x in features(5, 9))
     for value, score in ((0, -1.0), (1, 1.0), (-1, -1.0)):
@@ -82,6 +84,7 @@ def test_a_cell_is_what_most_of_its_pixels_are(name, center, size, cells):
             assert found[i, j] == expected
 
 
+@pytest.mark.slow
 def test_a_query_finds_itself():
     rng = np.random.default_rng(0)
     image = jnp.asarray(rng.uniform(0, 255, (2, 1, 32, 32, 3)), jnp.float32)

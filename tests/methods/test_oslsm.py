@@ -171,6 +171,7 @@ def test_without_a_mask_the_support_image_is_not_seen(three_shots):
     assert (a != run(variables, support, mask, query)).any()
 
 
+@pytest.mark.slow
 def test_a_masked_pixel_is_the_mean_color(three_shots):
     """The mask comes after the mean is subtracted (protocols.md A.4)."""
     support, mask, _ = three_shots

@@ -31,12 +31,14 @@ def variables():
     return reference_layers.random_variables(shapes)
 
 
+@pytest.mark.slow
 def test_prototypes_of_a_constant_map_are_the_constant():
     features = jnp.broadcast_to(jnp.array([2.0, -1.0, 0.5]), (1, 1, 2, 5, 5, 3))
     found = panet.prototypes(features, episode()[1][:, None])
     np.testing.assert_allclose(found, np.broadcast_to([2.0, -1.0, 0.5], (1, 2, 3)), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_order_of_shots_is_irrelevant_and_repeats_change_nothing():
     features, mask = normal(1, 1, 2, 5, 5, 4), episode()[1][:, None]
     straight = panet.prototypes(features, mask)
@@ -46,6 +48,7 @@ def test_order_of_shots_is_irrelevant_and_repeats_change_nothing():
     np.testing.assert_allclose(straight, repeated, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_undecided_pixels_count_for_neither():
     features = normal(1, 1, 1, 6, 6, 4)
     mask = jnp.full((1, 1, 1, 6, 6), -1.0).at[..., 1, 2].set(1.0).at[..., 4, 4].set(0.0)
@@ -54,6 +57,7 @@ def test_undecided_pixels_count_for_neither():
     np.testing.assert_allclose(found[0], expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_class_is_one_of_two_or_one_of_many():
     """Two classes with the same support score alike, and as the binary task does."""
     features, mask, query = normal(1, 1, 2, 5, 5, 4), episode()[1][:, None], normal(1, 1, 5, 5, 4)
@@ -79,6 +83,7 @@ def test_alignment_loss_is_zero_at_a_perfect_prediction():
     assert panet.alignment_loss(features, undecided, query, scores) < 1e-6
 
 
+@pytest.mark.slow
 def test_alignment_loss_skips_a_class_that_is_nowhere_predicted():
     support, mask, query = normal(1, 1, 1, 5, 5, 4), episode(k=1)[1][:, None], normal(1, 2, 5, 5, 4)
     scores = jnp.stack([jnp.ones((1, 2, 5, 5)), jnp.zeros((1, 2, 5, 5))], 2)
@@ -118,6 +123,7 @@ def test_one_call_is_condition_and_segment_and_training_adds_the_loss():
     assert not plain
 
 
+@pytest.mark.slow
 def test_full_size():
     """417 pixels give 53 cells; the parameters are VGG-16's convolutions."""
     shapes = [(1, 1, 417, 417, 3), (1, 1, 417, 417), (1, 1, 417, 417, 3)]

@@ -49,6 +49,7 @@ def test_published_parameter_counts(net, number):
     assert parameters(net)[1] == number
 
 
+@pytest.mark.slow
 def test_poolings_and_the_last_relu_are_choices():
     """100 pixels have 7 cells at stride 16; Caffe keeps half a window, torchvision drops it."""
     x, found = images(1, 100, 100, 3), {}
@@ -194,6 +195,7 @@ def test_fc6_of_a_whole_map_is_a_convolution_that_keeps_its_size(size):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_leading_axes_are_a_batch():
     net = VGG(**SMALL, blocks=((1, 256), (1, 512)))
     x = images(2, 3, 16, 16, 3)
@@ -205,6 +207,7 @@ def test_leading_axes_are_a_batch():
     np.testing.assert_allclose(out.reshape(flat.shape), flat, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_dropout_only_in_training():
     net = VGG(width=1 / 32, outputs=10, blocks=((1, 256),))
     x = images(1, 8, 8, 3)

@@ -131,6 +131,7 @@ def test_command_describes_the_full_model(config_file):
     assert gflop == pytest.approx(2 * 284.6, abs=0.2)
 
 
+@pytest.mark.slow
 def test_describing_makes_no_weights(config_file):
     namespace = {}
     exec(config_file.read_text(), namespace)

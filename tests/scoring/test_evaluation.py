@@ -67,6 +67,7 @@ def truth(run, item):
     return image, label, toy.VALUE + run.data.items[item][1]
 
 
+@pytest.mark.slow
 def test_counts_are_those_of_a_loop_over_the_predictions(run, bank, records, counts):
     _, logits = evaluator(run).show(run.variables, bank, records)
     assert counts["method"].dtype == np.int64
@@ -159,6 +160,7 @@ def test_a_config_without_a_query_size_sees_what_the_protocol_scores(run):
         assert (view.void, view.canvas) == (chosen.void, 40)
 
 
+@pytest.mark.slow
 def test_logits_reach_the_size_that_is_scored(run):
     logits = jnp.asarray(np.random.default_rng(0).normal(size=(1, 1, 16, 16)), jnp.float32)
     size = jnp.asarray([[[36, 40]]])

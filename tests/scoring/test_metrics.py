@@ -113,6 +113,7 @@ def test_intervals_stay_within_what_an_iou_can_be(metric):
         assert 0 <= low <= high <= 1
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_as_often_as_they_say():
     counts, class_id, _ = episodes(100_000, seed=99)
     truth = np.mean([metrics.iou(counts[class_id == c].sum(0)) for c in (10, 20, 30)])

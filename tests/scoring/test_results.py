@@ -113,6 +113,7 @@ def test_more_shots_than_trained_with(workdir):
     assert (workdir / "results" / "uniform_3shot.json").is_file()
 
 
+@pytest.mark.slow
 def test_one_class_scores_without_and_is_told_with_the_trivial_predictors(workdir, tmp_path):
     items = tmp_path / "items.txt"
     items.write_text("".join(f"red_{n} 1\n" for n in range(4)))

@@ -51,6 +51,7 @@ def test_the_supports_masks_are_copied_at_the_query_s_size(episode):
     np.testing.assert_array_equal(copied, np.stack([expected, expected])[None])
 
 
+@pytest.mark.slow
 def test_the_histogram_finds_the_support_s_color_wherever_it_is(episode):
     found = np.asarray(trivial.colour_histogram(episode)) > 0
     np.testing.assert_array_equal(found, np.asarray(episode.query_mask) > 0)

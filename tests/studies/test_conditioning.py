@@ -34,6 +34,7 @@ def test_pictures_of_a_run(toy_workdir, tmp_path):
     assert rows["masks"][0][1::2] == list(conditioning.CHANGES)
 
 
+@pytest.mark.slow
 def test_changed_masks():
     mask = np.zeros((1, 1, 6, 8), np.float32)
     mask[0, 0, 1:4, 2:7] = 1

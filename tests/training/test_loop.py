@@ -190,6 +190,7 @@ def test_n_steps_and_n_more_are_2n_steps(toy_data, trained, tmp_path):
     assert lines(tmp_path, "val_miou") == lines(trained, "val_miou")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_done_stays_as_it_is(toy_data, trained, tmp_path):
     workdir = shutil.copytree(trained, tmp_path / "run")
     run(toy_data, workdir)
@@ -270,6 +271,7 @@ def test_killed_stopped_and_resumed_is_uninterrupted(toy_data, tmp_path):
     assert not [p for p in (workdir / "checkpoints").iterdir() if not p.name.isdigit()]
 
 
+@pytest.mark.slow
 def test_a_stop_before_the_first_log_line_saves(toy_data, tmp_path, monkeypatch):
     """As a scheduler may send it while the first step compiles."""
     make = loop.make_train_step
@@ -290,6 +292,7 @@ def test_a_stop_before_the_first_log_line_saves(toy_data, tmp_path, monkeypatch)
     assert signal.getsignal(signal.SIGTERM) is before  # given back
 
 
+@pytest.mark.slow
 def test_divergence_stops_with_its_records_and_keeps_what_was_finite(toy_data, trained, tmp_path):
     workdir = shutil.copytree(trained, tmp_path / "run")
     with pytest.raises(journal.NonFiniteLoss, match="^[^\n]*$") as error:

@@ -157,6 +157,7 @@ def test_groups_are_clipped_apart(scale, clipped):
             np.testing.assert_allclose(leaf(after, path), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_without_groups_everything_is_clipped_together():
     config = settings(optimizer="sgd", lr=1.0, momentum=0.0, clip=0.5)
     (params,), (grad,) = trees(1), trees(1, seed=3)

@@ -89,6 +89,7 @@ def empty(model):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ["dinov2_vits14_reg", "dinov2_vitb14", "dinov3_vits16plus"])
 def test_a_model_is_recognized_by_its_leaves(arch):
     assert dino.recognize(empty(vit.VARIANTS[arch]())) == arch
@@ -104,6 +105,7 @@ def test_the_convnexts_are_recognized_by_depth_and_width():
     assert dino.recognize({}) is None
 
 
+@pytest.mark.slow
 def test_inspect_names_the_model_and_what_is_missing(tmp_path, capsys):
     state = {f"blocks.{n}.norm1.weight": np.ones(384, np.float32) for n in range(12)}
     state |= {"norm.weight": np.ones(384, np.float32), "norm.bias": np.ones(384, np.float32)}

@@ -290,6 +290,7 @@ def test_fuzzed_files_give_arrays_or_one_clear_line(tmp_path_factory, kind):
     check()
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(
     st.lists(

@@ -218,6 +218,7 @@ def test_a_forged_file_is_not_kept(server):
     assert hub.fetch(NAME).path.read_bytes() == WHOLE
 
 
+@pytest.mark.slow
 def test_the_clients_own_variables_are_what_sets_it(server, monkeypatch, tmp_path):
     """In a process of its own, since the client reads them once."""
     _configure(monkeypatch, server.address, tmp_path / "home" / "hub")

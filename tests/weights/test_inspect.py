@@ -2,6 +2,7 @@
 
 import foreign_files as foreign
 import numpy as np
+import pytest
 
 from fss_jax.cli import main
 from fss_jax.weights import torchvision
@@ -48,6 +49,7 @@ def test_another_architecture_can_be_asked_for(tmp_path, capsys):
     assert code == 2 and "choose one of" in err and err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_caffe_and_keras_files_are_told_by_their_layers(tmp_path, capsys):
     one = np.ones(1, np.float32)
     vgg = [

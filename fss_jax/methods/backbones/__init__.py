@@ -131,7 +131,9 @@ def get(name: str, *forms: str) -> Backbone:
     return fits[name]
 
 
-def of_one_width(make: Callable[..., nn.Module], *, width=1.0, axis_name=None, **fields) -> nn.Module:
+def of_one_width(
+    make: Callable[..., nn.Module], *, width=1.0, axis_name=None, **fields
+) -> nn.Module:
     """A form of a network whose width is fixed, and which normalizes by no batch.
 
     Raises:

@@ -104,6 +104,7 @@ def test_the_mask_is_where_the_object_shows(fields):
     assert np.median(wrong) < 0.1
 
 
+@pytest.mark.slow
 def test_pictures_depend_on_nothing_but_seed_class_and_number(fields, monkeypatch):
     monkeypatch.setattr(painting, "FEW", 0)
     here, spawned = (list(painter(fields[:3]).paint(workers)) for workers in (1, 2))
@@ -141,6 +142,7 @@ def test_textures_vary_little_from_picture_to_picture():
             assert max(colorsys.hsv_to_rgb(*after)) <= 1
 
 
+@pytest.mark.slow
 def test_examples_have_the_common_form(prepared):
     builder = tfds.builder_from_directory(prepared)
     names = builder.info.features["objects"]["class_id"].names
