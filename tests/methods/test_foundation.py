@@ -38,7 +38,7 @@ def tiny(make, name, stride, compared, epsilon):
         network=make,
         stride=stride,
         channels=DIM,
-        covering=functools.partial(vit.covering, make),
+        covering=functools.partial(backbones.of_one_width, make),
         compared=compared,
         takes=("remat",),
         tail=vit.last_norm(epsilon),

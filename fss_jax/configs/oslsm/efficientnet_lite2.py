@@ -1,6 +1,6 @@
-"""OSLSM with EfficientNet-Lite0 in both branches, on PASCAL-5i: weights come with this package.
+"""OSLSM with EfficientNet-Lite2 in both branches, on PASCAL-5i: weights come with this package.
 
-fss train --config oslsm/efficientnet_lite0 --workdir runs/oslsm_lite \
+fss train --config oslsm/efficientnet_lite2 --workdir runs/oslsm_lite \
     --config.dataset=pascal_5i/fold1_trainaug
 
 Results: docs/results.md.
@@ -28,16 +28,16 @@ def get_config() -> ConfigDict:
     c.method = "oslsm"
     c.model = ConfigDict(
         {
-            "backbone": "efficientnet_lite0",
+            "backbone": "efficientnet_lite2",
             "dropout": 0.0,
             "geometry": "covering",
-            "hidden": 112,
+            "hidden": 120,
             "logit_scale": "cosine",  # pretrained features are large
             "preprocessing": "torchvision",
         }
     )
-    c.init = "pip:efficientnet_lite0"
-    c.init_skip = "block11,block12,block13,block14,block15,conv_head,head_bn,fc"
+    c.init = "pip:efficientnet_lite2"
+    c.init_skip = "block15,block16,block17,block18,block19,block20,conv_head,head_bn,fc"
 
     c.steps = 160
     c.batch = 16
