@@ -153,24 +153,24 @@ def pool() -> Calls:
 
 
 def tuning(side: int, inputs: int, outputs: int, steps: int = 10) -> Calls:
-    """Gradient steps on a 3x3 kernel inside a loop, as fine-tuning takes; 'plain XLA': no products."""
+    """Gradient steps on a 3x3 kernel inside a loop, as fine-tuning takes."""
     x, start = _array(1, side, side, inputs), 0.01 * _array(3, 3, inputs, outputs)
+    module = layers.Conv(outputs, 3, use_bias=False)
 
-    def tuned(as_product):
-        module = layers.Conv(outputs, 3, use_bias=False, as_product=as_product)
-
+    def tuned(conv):
         def run(x, kernel):
-            def loss(kernel):
-                return jnp.square(module.apply({"params": {"kernel": kernel}}, x)).mean()
-
             def step(kernel, _):
-                return kernel - 0.1 * jax.grad(loss)(kernel), None
+                slope = jax.grad(lambda kernel: jnp.square(conv(x, kernel)).mean())(kernel)
+                return kernel - 0.1 * slope, None
 
             return jax.lax.scan(step, kernel, length=steps)[0]
 
         return _jax(run, x, start)
 
-    return {"ours": tuned(True), "plain XLA": tuned(False)}
+    return {
+        "ours": tuned(lambda x, kernel: module.apply({"params": {"kernel": kernel}}, x)),
+        "plain XLA": tuned(lambda x, kernel: _plain_conv(x, kernel, 1)),
+    }
 
 
 LAYERS: dict[str, Callable[[], Calls]] = {

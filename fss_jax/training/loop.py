@@ -39,7 +39,7 @@ from fss_jax.scoring import evaluation, frozen, metrics, protocols
 from fss_jax.training import checks, sharded
 from fss_jax.training.journal import Journal
 from fss_jax.training.losses import segmentation_loss
-from fss_jax.training.optimizers import make_optimizer
+from fss_jax.training.optimizers import held, make_optimizer
 from fss_jax.training.step_memory import check_memory
 
 log = logging.getLogger(__name__)
@@ -112,13 +112,16 @@ def make_train_step(
     in_parts = config.get("shard_optimizer", False)
     update = sharded.update if in_parts else sharded.whole_update
 
+    def loss_of(params, *given):
+        return loss_fn(held(params, config.lr_multipliers), *given)
+
     def step(state: TrainState, records, bank):
         key = jax.random.fold_in(
             jax.random.fold_in(dropout_key, state.step), jax.lax.axis_index(AXIS)
         )
         with jax.named_scope(DATA_SCOPE):
             episode = gather(bank, *records, jax.random.fold_in(key, 1))
-        (loss, (extra, counts)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+        (loss, (extra, counts)), grads = jax.value_and_grad(loss_of, has_aux=True)(
             state.params, state.extra, episode, key
         )
         with jax.named_scope(OPTIMIZER_SCOPE):

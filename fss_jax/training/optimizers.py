@@ -51,17 +51,34 @@ def learning_rate(config: ConfigDict) -> Callable[[int], jax.Array]:
     )
 
 
-def _scale_leaves(rules: Sequence[tuple[str, float]]) -> optax.GradientTransformation:
-    """Multiplies each leaf's update by the factor of the first pattern that its name matches."""
+Rules = Sequence[tuple[str, float]]
 
-    def factor(name: str) -> float:
-        return next((value for pattern, value in rules if re.fullmatch(pattern, name)), 1.0)
+
+def _factor(rules: Rules, name: str) -> float:
+    """Of the first pattern that the name of a leaf matches."""
+    return next((value for pattern, value in rules if re.fullmatch(pattern, name)), 1.0)
+
+
+def _scale_leaves(rules: Rules) -> optax.GradientTransformation:
+    """Multiplies each leaf's update by its factor."""
 
     def update(updates, params=None):
         del params
-        return jax.tree.map(lambda u, name: u * factor(name), updates, leaf_names(updates))
+        return jax.tree.map(lambda u, name: u * _factor(rules, name), updates, leaf_names(updates))
 
     return optax.stateless(update)
+
+
+def held(params: Params, rules: Rules) -> Params:
+    """Params of which those that no update moves get no gradient, so that none is computed.
+
+    Nor do they count in the norm by which gradients are clipped.
+    """
+    return jax.tree.map(
+        lambda leaf, name: leaf if _factor(rules, name) else jax.lax.stop_gradient(leaf),
+        params,
+        leaf_names(params),
+    )
 
 
 def _kernels(params: Params) -> Params:

@@ -7,7 +7,7 @@ import pytest
 import reference_layers as reference
 
 from fss_jax.methods import layers
-from fss_jax.methods.layers import normalization
+from fss_jax.methods.layers import convolution, normalization
 
 
 def normal(*shape, seed=0):
@@ -67,7 +67,9 @@ def kernel_gradient(x, slope, size, stride=1, dilation=1, padding=None):
         {"kernel": (1, 5), "stride": 2, "dilation": 2},
     ],
 )
-def test_the_gradient_of_a_kernel(fields):
+@pytest.mark.parametrize("cache", [0, 1 << 20])  # tap by tap, and as one product
+def test_the_gradient_of_a_kernel(fields, cache, monkeypatch):
+    monkeypatch.setattr(convolution, "CACHE", cache)
     x = normal(2, 3, 13, 12, 4)
     conv = layers.Conv(5, use_bias=False, **fields)
     y, variables = conv.init_with_output(jax.random.key(0), x)

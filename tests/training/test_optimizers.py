@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from fss_jax.configs import base
-from fss_jax.training.optimizers import learning_rate, make_optimizer
+from fss_jax.training.optimizers import held, learning_rate, make_optimizer
 
 SHAPES = {
     "conditioning": {"conv1_1": {"kernel": (3, 3, 2, 4), "bias": (4,)}},
@@ -88,6 +88,15 @@ def test_the_release_s_solver_is_caffe_s():
             p = p - v
             after = leaf(history[(update + 1) * iter_size - 1], path)
             np.testing.assert_allclose(after, p, rtol=2e-6, atol=1e-7)
+
+
+def test_leaves_that_no_update_moves_get_no_gradient():
+    (params,) = trees(1)
+    rules = (("conditioning/.*/bias", 0.2), ("conditioning/.*", 0.0))
+    slopes = jax.grad(lambda params: optax.tree.norm(held(params, rules), squared=True))(params)
+    for path in PATHS:
+        stays = path[0] == "conditioning" and path[-1] == "kernel"
+        np.testing.assert_allclose(leaf(slopes, path), 0 if stays else 2 * leaf(params, path))
 
 
 def test_adam_is_adam_with_the_decay_beside_it():

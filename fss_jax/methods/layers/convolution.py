@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from fss_jax.methods.layers import winograd
 
 # N(0, sqrt(2 / (k * k * out))): torchvision's convolutions and the FSS-1000 release.
+CACHE = 8 << 20  # bytes of an image's windows that a CPU's cache holds
 he_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
@@ -20,25 +21,31 @@ def scaled(channels: int, width: float) -> int:
     return max(8, round(width * channels))
 
 
-def windows(
+def taps(
     x: Float[Array, "*b h w c"],
     size: tuple[int, int],
     *,
     stride: int = 1,
     dilation: int = 1,
     padding: tuple[int, int] = (0, 0),
-) -> Float[Array, "*b oh ow patch"]:
-    """What each window of a convolution sees, rows x cols x channels in a row, as its kernel lies."""
+) -> list[Float[Array, "*b oh ow c"]]:
+    """What each tap of a convolution's kernel sees at every position, row by row of the kernel."""
     pads = [(0, 0)] * (x.ndim - 3) + [(padding[0],) * 2, (padding[1],) * 2, (0, 0)]
     x = jnp.pad(x, pads) if any(padding) else x
     down, across = ((n - 1) * dilation for n in size)
     rows, cols = x.shape[-3] - down, x.shape[-2] - across
-    shifted = [
+    return [
         x[..., i : i + rows : stride, j : j + cols : stride, :]
         for i in range(0, down + 1, dilation)
         for j in range(0, across + 1, dilation)
     ]
-    return jnp.concatenate(shifted, axis=-1)
+
+
+def windows(
+    x: Float[Array, "*b h w c"], size: tuple[int, int], **how: Any
+) -> Float[Array, "*b oh ow patch"]:
+    """`taps` side by side: what each window sees, rows x cols x channels, as the kernel lies."""
+    return jnp.concatenate(taps(x, size, **how), axis=-1)
 
 
 class Steps(NamedTuple):
@@ -71,18 +78,33 @@ def _backward(steps: Steps, known: tuple[Array, Array], slope: Array) -> tuple[A
     def plain(x, slope):
         return jax.vjp(lambda kernel: _plain(x, kernel, steps), kernel)[1](slope)[0]
 
-    def by_image(x, slope):  # the windows of all images would not fit a CPU's cache
-        def add(total, image):
-            pixels, slope = image
-            seen = windows(pixels, kernel.shape[:2], **steps._asdict())
-            seen, slope = (a.reshape(-1, a.shape[-1]) for a in (seen, slope))
-            return total + jnp.matmul(seen.T, slope, preferred_element_type=jnp.float32), None
+    return of_x, jax.lax.platform_dependent(
+        x, slope, cpu=functools.partial(_of_kernel, kernel=kernel, steps=steps), default=plain
+    )
 
-        size = (kernel[..., 0].size, kernel.shape[-1])
-        total = jax.lax.scan(add, jnp.zeros(size), (x, slope))[0]
-        return total.reshape(kernel.shape).astype(kernel.dtype)
 
-    return of_x, jax.lax.platform_dependent(x, slope, cpu=by_image, default=plain)
+def _of_kernel(x: Array, slope: Array, *, kernel: Array, steps: Steps) -> Array:
+    """The kernel's gradient, image by image, since the windows of all would not fit a CPU's cache."""
+    size, features = kernel.shape[:2], kernel.shape[-1]
+    positions = slope.shape[1] * slope.shape[2]
+    fits = positions * kernel[..., 0].size * kernel.dtype.itemsize <= CACHE
+
+    def product(seen, slope):
+        seen, slope = (a.reshape(-1, a.shape[-1]) for a in (seen, slope))
+        return jnp.matmul(seen.T, slope, preferred_element_type=jnp.float32)
+
+    def add(total, image):
+        pixels, slope = image
+        if fits:
+            found = product(windows(pixels, size, **steps._asdict()), slope)
+        else:
+            found = jnp.concatenate(
+                [product(tap, slope) for tap in taps(pixels, size, **steps._asdict())]
+            )
+        return total + found, None
+
+    total = jax.lax.scan(add, jnp.zeros((kernel[..., 0].size, features)), (x, slope))[0]
+    return total.reshape(kernel.shape).astype(kernel.dtype)
 
 
 convolution.defvjp(_forward, _backward)
