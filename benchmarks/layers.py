@@ -83,12 +83,14 @@ def fc6(side: int) -> Calls:
     }
 
 
-def gradients(module: layers.Conv | Window, side: int, inputs: int, padding: int = 0) -> Calls:
+def gradients(
+    module: layers.Conv | Window, side: int, inputs: int, padding: int = 0, images: int = 1
+) -> Calls:
     """Both gradients of a convolution without stride: of its input and of its kernel."""
     size = module.size if isinstance(module, Window) else module.kernel
-    x, kernel = _array(1, side, side, inputs), _array(size, size, inputs, module.features)
+    x, kernel = _array(images, side, side, inputs), _array(size, size, inputs, module.features)
     out = side + 2 * padding - size + 1
-    slope = _array(1, out, out, module.features)
+    slope = _array(images, out, out, module.features)
 
     def ours(x, kernel):
         params = {"bias": jnp.zeros(module.features), "kernel": kernel}
@@ -189,6 +191,9 @@ LAYERS: dict[str, Callable[[], Calls]] = {
     "3x3, 256 to 256, 56 px: gradients": lambda: gradients(layers.Conv(256), 56, 256, 1),
     "3x3, 512 to 512, 14 px: gradients": lambda: gradients(layers.Conv(512), 14, 512, 1),
     "7x7, 512 to 4096, 12 px (fc6): gradients": lambda: gradients(Window(4096, size=7), 12, 512),
+    "3x3, 64 to 128, 4 x 112 px: gradients": lambda: gradients(layers.Conv(128), 112, 64, 1, 4),
+    "3x3, 16 to 32, 32 x 32 px: gradients": lambda: gradients(layers.Conv(32), 32, 16, 1, 32),
+    "3x3, 16 to 64, 196 x 28 px: gradients": lambda: gradients(layers.Conv(64), 28, 16, 1, 196),
     "bilinear, 112 to 224 px": lambda: resize(gradient=False),
     "bilinear, gradient": lambda: resize(gradient=True),
     "max pooling, gradient": pool,
