@@ -2,12 +2,12 @@
 
 import os
 import resource
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
 from benchmarks.timing import in_turn
+from fss_jax.runtime import processor
 from fss_jax.reports.provenance import provenance, provenance_line
 
 PRODUCTS = 4  # in one measured call
@@ -60,12 +60,8 @@ def peak_bytes() -> int:
 
 def instructions() -> str:
     """The widest vector instructions of an x86 machine's cores; '' where they are not known."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text().split()
-    except OSError:
-        return ""
     known = {"avx512f": "AVX-512", "avx2": "AVX2 without AVX-512", "avx": "AVX"}
-    return next((name for flag, name in known.items() if flag in flags), "")
+    return next((name for flag, name in known.items() if flag in processor.instructions()), "")
 
 
 def facts() -> dict:

@@ -67,9 +67,12 @@ def kernel_gradient(x, slope, size, stride=1, dilation=1, padding=None):
         {"kernel": (1, 5), "stride": 2, "dilation": 2},
     ],
 )
-@pytest.mark.parametrize("cache", [0, 1 << 20])  # tap by tap, and as one product
-def test_the_gradient_of_a_kernel(fields, cache, monkeypatch):
+@pytest.mark.parametrize(  # as one product, tap by tap, as XLA does it
+    "cache, instructions", [(1 << 20, {"avx512f"}), (0, {"avx2"}), (0, {"avx512f"})]
+)
+def test_the_gradient_of_a_kernel(fields, cache, instructions, monkeypatch):
     monkeypatch.setattr(convolution, "CACHE", cache)
+    monkeypatch.setattr(convolution.processor, "instructions", lambda: instructions)
     x = normal(2, 3, 13, 12, 4)
     conv = layers.Conv(5, use_bias=False, **fields)
     y, variables = conv.init_with_output(jax.random.key(0), x)

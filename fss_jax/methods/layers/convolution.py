@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fss_jax.methods.layers import winograd
+from fss_jax.runtime import processor
 
 # N(0, sqrt(2 / (k * k * out))): torchvision's convolutions and the FSS-1000 release.
 CACHE = 8 << 20  # bytes of an image's windows that a CPU's cache holds
@@ -78,16 +79,22 @@ def _backward(steps: Steps, known: tuple[Array, Array], slope: Array) -> tuple[A
     def plain(x, slope):
         return jax.vjp(lambda kernel: _plain(x, kernel, steps), kernel)[1](slope)[0]
 
-    return of_x, jax.lax.platform_dependent(
-        x, slope, cpu=functools.partial(_of_kernel, kernel=kernel, steps=steps), default=plain
-    )
-
-
-def _of_kernel(x: Array, slope: Array, *, kernel: Array, steps: Steps) -> Array:
-    """The kernel's gradient, image by image, since the windows of all would not fit a CPU's cache."""
-    size, features = kernel.shape[:2], kernel.shape[-1]
     positions = slope.shape[1] * slope.shape[2]
     fits = positions * kernel[..., 0].size * kernel.dtype.itemsize <= CACHE
+    if not fits and "avx512f" in processor.instructions():
+        of_kernel = plain  # XLA's is the faster one there
+    else:
+        of_kernel = functools.partial(_of_kernel, kernel=kernel, steps=steps, fits=fits)
+    return of_x, jax.lax.platform_dependent(x, slope, cpu=of_kernel, default=plain)
+
+
+def _of_kernel(x: Array, slope: Array, *, kernel: Array, steps: Steps, fits: bool) -> Array:
+    """The kernel's gradient, image by image, since the windows of all would not fit a CPU's cache.
+
+    Args:
+      fits: whether those of one image do; else it is computed tap by tap.
+    """
+    size, features = kernel.shape[:2], kernel.shape[-1]
 
     def product(seen, slope):
         seen, slope = (a.reshape(-1, a.shape[-1]) for a in (seen, slope))
