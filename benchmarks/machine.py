@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.timing import in_turn
-from fss_jax.runtime import processor
 from fss_jax.reports.provenance import provenance, provenance_line
+from fss_jax.runtime import processor
 
 PRODUCTS = 4  # in one measured call
 
