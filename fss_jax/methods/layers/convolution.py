@@ -63,7 +63,8 @@ def convolution(
 ) -> Float[Array, "b oh ow features"]:
     """XLA's convolution; on a CPU its kernel's gradient is a product of each image's windows.
 
-    XLA's own takes two to seven times as long there (docs/performance.md).
+    XLA's own takes several times as long there (docs/performance.md). As any function with a gradient
+    of its own it has no forward-mode derivative.
     """
     return _plain(x, kernel, steps)
 
