@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -156,12 +157,22 @@ def train_until(part: Training, config: ConfigDict, folder: Path) -> None:
         return
     log.info("%s: training %d steps", part.name, config.steps)
     part.train(config, folder)
+    _forget_compiled()
     reached = checkpoints.finished_steps(folder)[-1]
     if reached < config.steps:
         raise InterruptedError(
             f"{part.name} was stopped at step {reached} of {config.steps}; run the same command again "
             "to go on"
         )
+
+
+def _forget_compiled() -> None:
+    """Frees the programs of a network that is not run again.
+
+    On a CPU each holds some hundred memory mappings of the 65,530 that Linux grants a process; beyond
+    them XLA ends in a segmentation fault, in the middle of `fss experiments all`.
+    """
+    jax.clear_caches()
 
 
 def scored(scoring: Scoring, data_dir: str | Path, workdir: Path) -> dict:
@@ -175,6 +186,7 @@ def scored(scoring: Scoring, data_dir: str | Path, workdir: Path) -> dict:
     if known.get("training_step") != step:  # none, or of a shorter training
         log.info("%s: scoring %s", scoring.row, scoring.column)
         known = scoring.score(data_dir, workdir) | {"training_step": step}
+        _forget_compiled()
         files.write_json(path, known)
     return known
 
