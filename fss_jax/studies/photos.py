@@ -11,8 +11,10 @@ that cannot show the class (FAR) tell how often something is found that is not t
 import argparse
 import copy
 import functools
+import logging
+import types
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,13 +26,15 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from data_builders import masks
-from fss_jax import weights
+from fss_jax import Segmenter, weights
 from fss_jax.methods.fitted import Fitted
 from fss_jax.reports.provenance import provenance
 from fss_jax.runtime import arguments, messages
 from fss_jax.runtime.files import write_json
 from fss_jax.studies import photos_baselines
 from fss_jax.studies.photos_sheets import Sheets
+
+log = logging.getLogger(__name__)
 
 SKIP = "conv_head,head_bn,fc,fc6,fc7,fc8"  # classifiers, which no feature comes from
 # Sets of which none shows what another's classes are; a street's cars are also a car part's.
@@ -58,6 +62,10 @@ class Photo(NamedTuple):
     @property
     def image(self) -> Path:
         return self.folder / f"{self.name}.jpg"
+
+    def rgb(self) -> Image.Image:
+        with Image.open(self.image) as file:
+            return file.convert("RGB")
 
     def mask(self) -> np.ndarray:
         return masks.read_mask(self.folder / f"{self.name}.png")
@@ -144,8 +152,7 @@ class Engine:
         return other
 
     def pixels(self, photo: Photo) -> np.ndarray:
-        with Image.open(photo.image) as file:
-            small = file.convert("RGB").resize((self.size, self.size), Image.BILINEAR)
+        small = photo.rgb().resize((self.size, self.size), Image.BILINEAR)
         return np.asarray(small, np.float32)
 
     def features(self, photo: Photo) -> dict[str, np.ndarray]:
@@ -206,6 +213,7 @@ def rows(
     ablation: bool = False,
     leave_one_out: bool = False,
     sheets: Sheets | None = None,
+    trained: Mapping[str, Segmenter] = types.MappingProxyType({}),
 ) -> Iterator[dict]:
     """One row a picture: its scores and what was known without its mask.
 
@@ -215,6 +223,7 @@ def rows(
       baselines: whether to score `photos_baselines`, too.
       ablation: whether to score ABLATION, too.
       sheets: is shown every mask.
+      trained: other methods to score, too, by what they are called.
     """
     found, taken = find(data), {}
     names = sorted(found)
@@ -247,6 +256,7 @@ def rows(
             count = len(supports)
             task = engine.task(supports)
             tasks = {n: other.task(supports) for n, other in variants.items()}
+            seeing = {n: other for n, other in trained.items() if _show(other, supports)}
             common = {"set": set_name, "class": name.split("/")[1], "shots": count}
             agreement, peaks = (np.asarray(task[n])[0, :count] for n in ("agreement", "peaks"))
             common["agreement"] = float(np.mean(agreement))
@@ -272,11 +282,27 @@ def rows(
                         n: other.logits(tasks[n], photo, truth.shape) > 0
                         for n, other in variants.items()
                     }
+                    for n in trained:
+                        nothing = np.zeros(truth.shape, bool)
+                        beside[n] = (
+                            seeing[n].predict(photo.image)[0].mask if n in seeing else nothing
+                        )
                     if baselines:
                         beside |= photos_baselines.masks(supports, photo, truth)
                     if beside:
                         row["beside"] = {n: iou(other, truth) for n, other in beside.items()}
                 yield row
+
+
+def _show(segmenter: Segmenter, supports: list[Photo]) -> bool:
+    """Whether it sees the objects: some are too small for a network of few pixels."""
+    images = [np.asarray(photo.rgb()) for photo in supports]
+    try:
+        segmenter.set_support(images, [photo.mask().astype(np.uint8) for photo in supports])
+    except ValueError as e:
+        log.warning("%s: %s", supports[0].folder, e)
+        return False
+    return True
 
 
 def mean(rows: list[dict], what: str = "iou") -> dict[str, float]:
@@ -309,6 +335,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ablation", action="store_true", help="score the method without its parts, too"
     )
+    parser.add_argument(
+        "--beside", metavar="WORKDIR", nargs="+", default=[], help="score trained runs, too"
+    )
     parser.add_argument("--sheets", type=Path, help="folder for pictures of best, median, worst")
     parser.add_argument("--radius", type=int, help="of the guided filter; 0: none")
 
@@ -333,6 +362,7 @@ def run(given: argparse.Namespace) -> None:
             ablation=given.ablation,
             leave_one_out=given.leave_one_out,
             sheets=sheets,
+            trained={str(run): Segmenter.from_checkpoint(run) for run in given.beside},
         )
     )
     if sheets:

@@ -40,17 +40,12 @@ def _small(picture: Image.Image) -> np.ndarray:
     return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX), np.float32)
 
 
-def _rgb(photo) -> Image.Image:
-    with Image.open(photo.image) as file:
-        return file.convert("RGB")
-
-
 def _histogram(supports: Sequence, query, shape: tuple[int, int]) -> np.ndarray:
-    image = np.stack([_small(_rgb(photo)) for photo in supports])[None]
+    image = np.stack([_small(photo.rgb()) for photo in supports])[None]
     mask = np.stack(
         [_small(Image.fromarray(photo.mask().astype(np.float32))) for photo in supports]
     )
-    logits = _ratio(image, (mask[None] > 0.5) * np.float32(1), _small(_rgb(query))[None, None])
+    logits = _ratio(image, (mask[None] > 0.5) * np.float32(1), _small(query.rgb())[None, None])
     picture = Image.fromarray(np.asarray(logits)[0, 0])
     return np.asarray(picture.resize(shape[::-1], Image.Resampling.BILINEAR)) > 0
 
@@ -76,7 +71,7 @@ def _grabcut(query, truth: np.ndarray) -> np.ndarray:
     cv2.setRNGSeed(zlib.crc32(str(query.image.name).encode()) % 2**31)
     state = np.zeros(truth.shape, np.uint8)
     models = (np.zeros((1, 65)), np.zeros((1, 65)))
-    image = np.ascontiguousarray(np.asarray(_rgb(query))[..., ::-1])
+    image = np.ascontiguousarray(np.asarray(query.rgb())[..., ::-1])
     try:
         cv2.grabCut(image, state, box, *models, ROUNDS, cv2.GC_INIT_WITH_RECT)
     except cv2.error:  # too few pixels on a side

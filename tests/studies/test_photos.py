@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fss_jax import Segmenter
 from fss_jax.methods.fitted import Fitted
 from fss_jax.studies import photos, photos_baselines, reliability
 
@@ -128,3 +129,22 @@ def test_parts_are_left_out_on_the_same_features(tmp_path, monkeypatch):
     assert [set(row["beside"]) for row in found] == [{"ridge alone", "all"}] * 2
     alone = list(photos.rows(engine.but(heads=("ridge",)), data, **wanted))
     assert [row["iou"] for row in alone] == [row["beside"]["ridge alone"] for row in found]
+
+
+@pytest.mark.slow  # compiles the backbone
+def test_a_trained_run_is_asked_the_same(tmp_path, toy_workdir):
+    engine = photos.Engine(Fitted(cell=16, **Fitted.toy), "pip:efficientnet_lite2", 64)
+    data = folder(tmp_path, ("a/one",))
+    segmenter = Segmenter.from_checkpoint(toy_workdir)
+    wanted = {"shots": [2], "queries": 2, "seed": 0, "trained": {"run": segmenter}}
+    found = list(photos.rows(engine, data, **wanted))
+    of = photos.find(data)["a/one"]
+    supports, asked = photos.draw("a/one", of, 2, 2, 0)
+    segmenter.set_support([p.image for p in supports], [p.mask() for p in supports])
+    for row, photo in zip(found, asked, strict=True):
+        mask = segmenter.predict(photo.image)[0].mask
+        assert row["beside"] == {"run": photos.iou(mask, photo.mask())}
+    dot = np.zeros((20, 30), bool)
+    dot[3, 3] = True
+    Image.fromarray(dot).save(supports[0].folder / f"{supports[0].name}.png")
+    assert [row["beside"]["run"] for row in photos.rows(engine, data, **wanted)] == [0, 0]
