@@ -91,8 +91,8 @@ class Fitted(Method):
     cell: int = 8
     components: int = 192
     heads: tuple[str, ...] = HEADS
-    object_cells: int = 256
-    background_cells: int = 320
+    object_cells: int = 192
+    background_cells: int = 224
     bank: int = 5
     few: int = 5
     strength: float = 1.0

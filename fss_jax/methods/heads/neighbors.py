@@ -6,7 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from fss_jax.methods.layers.directions import unit
+
 SEGMENT = 32  # cells of a bank that give one candidate for "the best few"
+ROUNDS = 4  # of k-means; more change little
 TOGETHER = 512  # query cells whose cosines stay in a CPU's cache until their best are found
 ALONE = 1.0  # the score where a support shows no background; its negative where it shows no object
 
@@ -24,7 +27,10 @@ class Bank(NamedTuple):
 
 
 def collect(cells: Float[Array, "k m d"], member: Bool[Array, "k m"], count: int) -> Bank:
-    """At most `count` member cells of each image, spread at random but always alike.
+    """At most `count` cells of unit length that stand for the member cells of each image.
+
+    Cells drawn at random, but always alike, then moved to the middle of what is nearest to them
+    (spherical k-means, `ROUNDS` times): half as many as drawn alone find the same.
 
     Args:
       count: is rounded up to whole segments; the first ones are filled first.
@@ -32,12 +38,24 @@ def collect(cells: Float[Array, "k m d"], member: Bool[Array, "k m"], count: int
     count = -(-count // SEGMENT) * SEGMENT
     priority = jax.random.uniform(jax.random.key(0), cells.shape[1:2])
     priority = jnp.where(member, priority[None], -1.0)
-    if count > priority.shape[1]:
-        surplus = count - priority.shape[1]
-        priority = jnp.pad(priority, ((0, 0), (0, surplus)), constant_values=-1.0)
-        cells = jnp.pad(cells, ((0, 0), (0, surplus), (0, 0)))
+    surplus = max(0, count - priority.shape[1])
+    priority = jnp.pad(priority, ((0, 0), (0, surplus)), constant_values=-1.0)
     best, index = jax.lax.top_k(priority, count)
-    return Bank(jnp.take_along_axis(cells, index[..., None], 1), best >= 0)
+    valid = best >= 0
+
+    def means(image):  # one image after another: a float a cell and center is enough memory
+        own, of, drawn, there = image
+
+        def again(_, centers):
+            cosines = jnp.where(there, own @ centers.T, -jnp.inf)
+            nearest = jax.nn.one_hot(cosines.argmax(1), count, dtype=own.dtype) * of[:, None]
+            taken = nearest.T @ own
+            return jnp.where(nearest.any(0)[:, None], unit(taken), centers)
+
+        return jax.lax.fori_loop(0, ROUNDS, again, own[drawn])
+
+    drawn = jnp.minimum(index, cells.shape[1] - 1)
+    return Bank(jax.lax.map(means, (cells, member, drawn, valid)), valid)
 
 
 def merged(bank: Bank, count: int, images: Int[Array, ""] | int) -> Bank:
