@@ -263,7 +263,8 @@ class Fitted(Method):
         spread = jnp.matmul(some.T, some, precision=ridge.HIGHEST)
         basis = jnp.linalg.eigh(spread)[1][:, -min(self.components, max(kept, 1)) :]
         task = {"basis": basis, "center": mean @ basis}
-        x = cells.projected(maps, basis, task["center"], grid)
+        project = functools.partial(cells.projected, basis=basis, center=task["center"], grid=grid)
+        x = jax.lax.map(project, maps)
 
         found = {}
         if "neighbors" in self.heads:
@@ -325,20 +326,18 @@ class Fitted(Method):
     def _scores(
         self, task: Task, maps: list[Float[Array, "q _h _w _c"]], grid: tuple[int, int]
     ) -> Float[Array, "q rows cols"]:
-        x = cells.projected(maps, task["basis"], task["center"], grid)
-        logits = task["weights"][-1] - task["threshold"]
-        for n, head in enumerate(self.heads):
-            if head == "neighbors":
-                score = functools.partial(
-                    neighbors.score,
-                    inside=task["object"],
-                    outside=task["background"],
-                    few=self.few,
-                )
-                found = jax.lax.map(score, x)
-            else:
-                found = self._extended(x, head, grid) @ task[head]
-            logits = logits + task["weights"][n] / _UNITS[head] * found
+        def one(maps):  # one after another: what lies between stays in a CPU's cache
+            x = cells.projected(maps, task["basis"], task["center"], grid)
+            logits = task["weights"][-1] - task["threshold"]
+            for n, head in enumerate(self.heads):
+                if head == "neighbors":
+                    found = neighbors.score(x, task["object"], task["background"], self.few)
+                else:
+                    found = self._extended(x, head, grid) @ task[head]
+                logits = logits + task["weights"][n] / _UNITS[head] * found
+            return logits
+
+        logits = jax.lax.map(one, maps)
         logits = jnp.where(task["shown"] > 0, logits, -SURE)
         return logits.reshape(-1, *grid)
 

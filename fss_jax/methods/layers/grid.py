@@ -61,16 +61,23 @@ def projected(
     """`joined` cells times a basis, minus a center, of unit length.
 
     The product comes before the interpolation, which it commutes with: a level of stride 32 has
-    sixteen times fewer cells than the grid.
+    sixteen times fewer cells than the grid. Levels of one stride are one product.
     """
-    total, start = None, 0
+    alike: dict[Grid, list[tuple[Array, Array]]] = {}
+    start = 0
     for x in maps:
         rows = basis[start : start + x.shape[-1]] / np.sqrt(len(maps)).astype(np.float32)
         start += x.shape[-1]
         if x.shape[-3] * x.shape[-2] > grid[0] * grid[1]:
             x = resampled(x, grid)
-        part = resampled((x.reshape(-1, x.shape[-1]) @ rows).reshape(*x.shape[:-1], -1), grid)
-        total = part if total is None else total + part
+        alike.setdefault(x.shape[-3:-1], []).append((x, rows))
+    total = 0.0
+    for levels in alike.values():
+        x, rows = (
+            jnp.concatenate(of, axis)
+            for of, axis in zip(zip(*levels, strict=True), (-1, 0), strict=True)
+        )
+        total += resampled((x.reshape(-1, x.shape[-1]) @ rows).reshape(*x.shape[:-1], -1), grid)
     total = total.reshape(*total.shape[:-3], -1, total.shape[-1])
     return unit(total - center.reshape((1,) * (total.ndim - 1) + center.shape))
 
