@@ -35,15 +35,15 @@ Tasks = Mapping[str, Any]
 
 
 class Answer(NamedTuple):
-    """Of some canvases.
+    """Of some canvases; the device may still be at it, `jax.device_get` waits for it.
 
     Attributes:
-      logits: [n, h, w] by class.
-      told: by class what the method's `judge` says, each [n]; empty for a method without one.
+      logits: [rows, h, w] by class; those beyond the canvases mean nothing.
+      told: by class what the method's `judge` says, each [rows]; empty for a method without one.
     """
 
-    logits: dict[str, np.ndarray]
-    told: dict[str, dict[str, np.ndarray]]
+    logits: dict[str, jax.Array]
+    told: dict[str, dict[str, jax.Array]]
 
 
 class Engine:
@@ -62,7 +62,7 @@ class Engine:
         raise NotImplementedError
 
     def segment(self, tasks: Tasks, images: np.ndarray, sizes: np.ndarray) -> Answer:
-        """Of at most `rows` canvases."""
+        """Of at most `rows` canvases; does not wait for the device."""
         raise NotImplementedError
 
 
@@ -104,8 +104,7 @@ class Whole(Engine):
     def segment(self, tasks, images, sizes):
         surplus = self.rows - len(images)
         full = (_repeated(array, surplus) for array in (images, sizes))
-        logits = jax.device_get(self._segment(self._variables, tasks, *full))
-        return Answer({name: x[: len(images)] for name, x in logits.items()}, {})
+        return Answer(self._segment(self._variables, tasks, *full), {})
 
 
 class Parts(Engine):
@@ -219,9 +218,7 @@ class Parts(Engine):
         known = self._known(images, sizes, False)
         features = {name: _repeated(x, surplus) for name, x in known.items()}
         full = (_repeated(array, surplus) for array in (images, sizes))
-        answer = jax.device_get(self._answer(self._variables, tasks, features, *full))
-        n = len(images)
-        return Answer(*jax.tree.map(lambda x: x[:n], answer))
+        return Answer(*self._answer(self._variables, tasks, features, *full))
 
 
 def _masks_of(model: nn.Module, view: View) -> Callable:

@@ -234,6 +234,7 @@ class Segmenter:
             raise ValueError("no support yet: call set_support first")
         waiting: collections.deque[_Waiting] = collections.deque()
         queue: list[tuple[_Waiting, np.ndarray, tuple[int, int]]] = []
+        running: tuple[list, engine.Answer] | None = None
         for image in images:
             rgb = pictures.read_image(image)
             places = tiles.windows(rgb.shape[:2], self.tile)
@@ -241,13 +242,16 @@ class Segmenter:
             for place in places:
                 queue.append((waiting[-1], *self._lay(rgb[place])))
                 if len(queue) == self._engine.rows:
-                    self._run(queue)
-                    queue.clear()
+                    # While the device is at these, those before are written and the next are read.
+                    begun = self._begin(queue)
+                    self._end(running)
+                    running, queue = begun, []
             del rgb
             while waiting and waiting[0].done:
                 yield self._finish(waiting.popleft())
+        self._end(running)
         if queue:
-            self._run(queue)
+            self._end(self._begin(queue))
         while waiting:
             yield self._finish(waiting.popleft())
 
@@ -309,11 +313,17 @@ class Segmenter:
         )
         return drawn if label is not None else (drawn[0], drawn[2])
 
-    def _run(self, queue: list) -> None:
-        """Hands each queued canvas's logits to its image."""
+    def _begin(self, queue: list) -> tuple[list, engine.Answer]:
+        """The queued canvases with what the device is asked about them."""
         images = np.stack([canvas for _, canvas, _ in queue])
         sizes = np.asarray([size for *_, size in queue], np.int32)
-        answer = self._engine.segment(self._tasks, images, sizes)
+        return queue, self._engine.segment(self._tasks, images, sizes)
+
+    def _end(self, running: tuple[list, engine.Answer] | None) -> None:
+        """Hands each canvas's logits to its image."""
+        if running is None:
+            return
+        queue, answer = running[0], jax.device_get(running[1])
         for row, (image, _, (height, width)) in enumerate(queue):
             # A network that saw the whole canvas says something of the image in its corner only.
             inside = (slice(None), slice(None)) if self.view.query_size else np.s_[:height, :width]
