@@ -88,10 +88,16 @@ def find(data: Path) -> dict[str, list[Photo]]:
     return classes
 
 
-def draw(name: str, photos: list[Photo], shots: int, queries: int, seed: int) -> tuple:
-    """(supports, queries) of a class; fewer supports are the first of more."""
+def draw(
+    name: str, photos: list[Photo], shots: int, queries: int, seed: int, held: int = 0
+) -> tuple[list[Photo], list[Photo]]:
+    """(supports, queries) of a class; fewer supports are the first of more.
+
+    Args:
+      held: so many pictures are supports of some draw, and no query; 0: five, if there are more.
+    """
     order = np.random.default_rng([seed, zlib.crc32(name.encode())]).permutation(len(photos))
-    held = max(shots, min(5, len(photos) - 1))  # the same queries for one and for five supports
+    held = max(shots, held or min(5, len(photos) - 1))
     chosen = [photos[i] for i in order]
     return chosen[:shots], chosen[held : held + queries]
 
@@ -106,16 +112,18 @@ def draws(
 ) -> Iterator[tuple[list[Photo], list[Photo]]]:
     """A class's (supports, queries): of each number of supports that it has pictures for.
 
+    All numbers of supports are asked the same queries.
+
     Args:
       leave_one_out: each picture is asked with all others as supports, instead.
     """
     if leave_one_out:
         yield from ((photos[:i] + photos[i + 1 :], [photo]) for i, photo in enumerate(photos))
         return
-    for count in shots:
-        supports, asked = draw(name, photos, count, queries, seed)
-        if len(supports) == count and asked:
-            yield supports, asked
+    counts = [count for count in shots if count < len(photos)]
+    held = max([*counts, min(5, len(photos) - 1)])
+    for count in counts:
+        yield draw(name, photos, count, queries, seed, held)
 
 
 class Engine:
@@ -376,15 +384,25 @@ def run(given: argparse.Namespace) -> None:
     for k, table in result["iou"].items():
         line = "  ".join(f"{name} {100 * value:.1f}" for name, value in table.items())
         print(f"{k} supports: {line}")
+    for k, table in result.get("common", {}).items():
+        print(f"{k} supports, classes that have enough for all: {100 * table['mean']:.1f}")
 
 
 def tables(rows: list[dict]) -> dict[str, dict[str, dict[str, float]]]:
-    """`mean` of IoU and of boundary IoU by the number of supports."""
+    """`mean` of IoU and of boundary IoU by the number of supports.
+
+    'common' is that of IoU over the classes that have pictures enough for each of these numbers.
+    """
     shots = sorted({row["shots"] for row in rows}, reverse=True)
     result = {
         what: {str(k): mean([row for row in rows if row["shots"] == k], what) for k in shots}
         for what in ("iou", "boundary_iou")
     }
+    classes = [{(r["set"], r["class"]) for r in rows if r["shots"] == k} for k in shots]
+    common = set.intersection(*classes)
+    if common != set.union(*classes):
+        shared = [row for row in rows if (row["set"], row["class"]) in common]
+        result["common"] = {str(k): mean([r for r in shared if r["shots"] == k]) for k in shots}
     beside = sorted({name for row in rows for name in row.get("beside", ())})
     if beside:
         result["beside"] = {

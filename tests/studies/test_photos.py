@@ -54,6 +54,25 @@ def test_a_class_with_too_few_pictures_is_left_out_there(tmp_path):
     assert [len(s) for s, _ in photos.draws("a/one", of, [5, 3, 2, 1], 6, 0)] == [2, 1]
 
 
+def test_every_number_of_supports_is_asked_the_same(tmp_path):
+    of = photos.find(folder(tmp_path))["a/one"]
+    drawn = list(photos.draws("a/one", of, [6, 5, 1], 6, 0))
+    assert [len(supports) for supports, _ in drawn] == [6, 5, 1]
+    assert all(asked == drawn[0][1] and len(asked) == 1 for _, asked in drawn)
+    assert list(photos.draws("a/one", of, [5, 1], 6, 0))[1] == photos.draw("a/one", of, 1, 6, 0)
+
+
+def test_classes_with_few_pictures_are_left_out_of_what_is_compared():
+    rows = [
+        {"set": "s", "class": c, "kind": "present", "shots": k, "iou": v, "boundary_iou": v}
+        for c, k, v in (("x", 5, 0.5), ("x", 1, 0.25), ("y", 1, 0.75))
+    ]
+    found = photos.tables(rows)
+    assert found["iou"]["1"]["mean"] == 0.5
+    assert {k: of["mean"] for k, of in found["common"].items()} == {"5": 0.5, "1": 0.25}
+    assert "common" not in photos.tables(rows[1:])
+
+
 def test_scores_of_masks():
     truth = np.zeros((40, 40), bool)
     truth[10:30, 10:30] = True
