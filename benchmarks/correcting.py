@@ -2,8 +2,10 @@
 
     python -m benchmarks.correcting --data ../shared/data/photobench --class mug/mug
 
-Five pictures of the class are the support, and pictures of all classes, at their own sizes, the
-folder. One mask after another is replaced by a person's. Processor seconds count on a busy machine.
+Five pictures of the class (--supports) are the support, and pictures of all classes, at their own
+sizes, the folder. One mask after another is replaced by a person's. Where the class has too few, other
+classes' pictures stand in: the masks mean nothing then, time and memory do. Processor seconds count on
+a busy machine.
 """
 
 import argparse
@@ -22,27 +24,30 @@ from fss_jax.runtime import arguments, files, messages
 from fss_jax.studies import photos
 
 
-def prepare(place: Path, found: dict, name: str, count: int) -> list[tuple[int, photos.Photo]]:
+def prepare(
+    place: Path, found: dict, name: str, count: int, supports: int = 5
+) -> list[tuple[int, photos.Photo]]:
     """PLACE/support and PLACE/images; returns those of the images that show the class."""
     own, *others = [found[name], *(of for other, of in found.items() if other != name)]
+    shown = [*own[:5], *(photo for of in others for photo in of)][:supports]
     for kind in ("support/image", "support/label", "images"):
         (place / kind).mkdir(parents=True)
-    for photo in own[:5]:
-        shutil.copyfile(photo.image, place / f"support/image/{photo.name}.jpg")
-        shutil.copyfile(photo.image.with_suffix(".png"), place / f"support/label/{photo.name}.png")
-    rows = [own[5:], *others]
-    turns = [of[i] for i in range(max(map(len, rows))) for of in rows if i < len(of)][:count]
+    for n, photo in enumerate(shown):
+        shutil.copyfile(photo.image, place / f"support/image/{n}.jpg")
+        shutil.copyfile(photo.image.with_suffix(".png"), place / f"support/label/{n}.png")
+    mixed = [of[i] for i in range(max(map(len, others))) for of in others if i < len(of)]
+    turns = [*own[5:], *mixed][:count]
     for n, photo in enumerate(turns):
         shutil.copyfile(photo.image, place / f"images/{n}.jpg")
     return [(n, photo) for n, photo in enumerate(turns) if photo.folder == own[0].folder]
 
 
-def measure(data: Path, name: str, count: int, rounds: int) -> dict:
+def measure(data: Path, name: str, count: int, rounds: int, supports: int = 5) -> dict:
     """Seconds of the first labelling and of `rounds` more, each after a correction."""
     facts = machine.facts()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        mine = prepare(place, photos.find(data), name, count)
+        mine = prepare(place, photos.find(data), name, count, supports)
         given = argparse.Namespace(
             support=place / "support", images=place / "images", out=place / "out", coco="",
             labelme=False, instances=False,
@@ -81,10 +86,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--class", dest="name", default="mug/mug")
     parser.add_argument("--pictures", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--supports", type=int, default=5)
     arguments.add(parser, "--out", type=Path)
     given = parser.parse_args(argv)
     messages.use_compilation_cache()
-    result = measure(given.data, given.name, given.pictures, given.rounds)
+    result = measure(given.data, given.name, given.pictures, given.rounds, given.supports)
     if given.out:
         files.write_json(given.out, result)
     for row in result["rounds"]:

@@ -52,7 +52,8 @@ def collect(cells: Float[Array, "k m d"], member: Bool[Array, "k m"], count: int
             taken = nearest.T @ own
             return jnp.where(nearest.any(0)[:, None], unit(taken), centers)
 
-        return jax.lax.fori_loop(0, ROUNDS, again, own[drawn])
+        rounds = jnp.where(of.sum() > count, ROUNDS, 0)  # else each cell stands for itself
+        return jax.lax.fori_loop(0, rounds, again, own[drawn])
 
     drawn = jnp.minimum(index, cells.shape[1] - 1)
     return Bank(jax.lax.map(means, (cells, member, drawn, valid)), valid)
