@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     c.method = "oslsm"
     c.model = ConfigDict(
         {
-            "blocks": ((1, 16), (1, 32), (1, 64), (1, 128), (1, 128)),
+            "blocks": ((1, 16), (1, 32), (1, 64), (1, 96), (1, 96)),
             "dropout": 0.0,
             "fc6_size": 1,
             "geometry": "dilated4",
@@ -35,7 +35,7 @@ def get_config() -> ConfigDict:
         }
     )
 
-    c.steps = 400
+    c.steps = 520
     c.batch = 32
     c.loss = "mean"
     c.foreground_weight = 3.0
@@ -47,6 +47,6 @@ def get_config() -> ConfigDict:
     c.clip = 1.0
     c.steps_per_dispatch = 1  # a CPU gains nothing from more, and compiles each
 
-    c.eval_every = 200
+    c.eval_every = 260
     c.protocol = "uniform"
     return c
