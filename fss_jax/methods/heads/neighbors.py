@@ -30,7 +30,7 @@ def collect(cells: Float[Array, "k m d"], member: Bool[Array, "k m"], count: int
     """At most `count` cells of unit length that stand for the member cells of each image.
 
     Cells drawn at random, but always alike, then moved to the middle of what is nearest to them
-    (spherical k-means, `ROUNDS` times): half as many as drawn alone find the same.
+    (spherical k-means, `ROUNDS` times): two thirds as many find as much as those drawn alone.
 
     Args:
       count: is rounded up to whole segments; the first ones are filled first.
