@@ -22,7 +22,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 from tqdm import tqdm
 
 from data_builders import masks
@@ -32,6 +31,7 @@ from fss_jax.reports.provenance import provenance
 from fss_jax.runtime import arguments, messages
 from fss_jax.runtime.files import write_json
 from fss_jax.studies import photos_baselines
+from fss_jax.studies.photos_scores import boundary_iou, iou, tables
 from fss_jax.studies.photos_sheets import Sheets
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,6 @@ log = logging.getLogger(__name__)
 SKIP = "conv_head,head_bn,fc,fc6,fc7,fc8"  # classifiers, which no feature comes from
 # Sets of which none shows what another's classes are; a street's cars are also a car part's.
 FAR = ("butterflies", "cropweed", "desk", "mug", "tiles")
-BAND = 0.02  # of the diagonal: the width of what boundary IoU compares (Cheng et al. 2021)
 ABSENT = 2  # pictures without the class that each class is tried on
 # The method without one of its parts, or with one alone.
 ABLATION = {
@@ -193,22 +192,6 @@ def _layers(init: str) -> set[str]:
     return {name.split("/")[1] for name in weights.read(init).leaves}
 
 
-def iou(found: np.ndarray, truth: np.ndarray) -> float:
-    union = (found | truth).sum()
-    return float((found & truth).sum() / union) if union else 1.0
-
-
-def boundary_iou(found: np.ndarray, truth: np.ndarray) -> float:
-    """IoU of the bands inside both outlines, as wide as BAND of the diagonal (at least a pixel)."""
-    width = max(1, round(BAND * float(np.hypot(*truth.shape))))
-
-    def band(mask):
-        inside = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-        return mask & (inside <= width)
-
-    return iou(band(found), band(truth))
-
-
 def rows(
     engine: Engine,
     data: Path,
@@ -313,19 +296,6 @@ def _show(segmenter: Segmenter, supports: list[Photo]) -> bool:
     return True
 
 
-def mean(rows: list[dict], what: str = "iou") -> dict[str, float]:
-    """By set, and their mean, of pictures that show the class: over images, then classes."""
-    classes: dict[str, dict[str, list[float]]] = {}
-    for row in rows:
-        if row["kind"] == "present":
-            classes.setdefault(row["set"], {}).setdefault(row["class"], []).append(row[what])
-    sets = {
-        name: float(np.mean([np.mean(v) for v in of.values()]))
-        for name, of in sorted(classes.items())
-    }
-    return sets | {"mean": float(np.mean(list(sets.values())))}
-
-
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="SET/CLASS/{n}.jpg and {n}.png")
     arguments.add(parser, "--out", type=Path)
@@ -386,32 +356,3 @@ def run(given: argparse.Namespace) -> None:
         print(f"{k} supports: {line}")
     for k, table in result.get("common", {}).items():
         print(f"{k} supports, classes that have enough for all: {100 * table['mean']:.1f}")
-
-
-def tables(rows: list[dict]) -> dict[str, dict[str, dict[str, float]]]:
-    """`mean` of IoU and of boundary IoU by the number of supports.
-
-    'common' is that of IoU over the classes that have pictures enough for each of these numbers.
-    """
-    shots = sorted({row["shots"] for row in rows}, reverse=True)
-    result = {
-        what: {str(k): mean([row for row in rows if row["shots"] == k], what) for k in shots}
-        for what in ("iou", "boundary_iou")
-    }
-    classes = [{(r["set"], r["class"]) for r in rows if r["shots"] == k} for k in shots]
-    common = set.intersection(*classes)
-    if common != set.union(*classes):
-        shared = [row for row in rows if (row["set"], row["class"]) in common]
-        result["common"] = {str(k): mean([r for r in shared if r["shots"] == k]) for k in shots}
-    beside = sorted({name for row in rows for name in row.get("beside", ())})
-    if beside:
-        result["beside"] = {
-            name: {
-                str(k): mean(
-                    [r | r["beside"] for r in rows if r["shots"] == k and "beside" in r], name
-                )
-                for k in shots
-            }
-            for name in beside
-        }
-    return result

@@ -20,7 +20,7 @@ from fss_jax.reports.provenance import provenance
 from fss_jax.runtime import arguments
 from fss_jax.runtime.files import write_json
 from fss_jax.scoring.calibration import expected_calibration_error
-from fss_jax.studies import photos
+from fss_jax.studies import photos_scores
 
 STRENGTH = 0.01  # of the ridge, the rows weighing 1 together
 
@@ -138,8 +138,8 @@ def _emptied(rows: list[dict], present: np.ndarray, kinds: np.ndarray) -> dict:
     return {
         "below": reliability.NOT_HERE,
         "share": {kind: float(away[kinds == kind].mean()) for kind in np.unique(kinds).tolist()},
-        "mean_iou": photos.mean(rows)["mean"],
-        "mean_iou_then": photos.mean(kept)["mean"],
+        "mean_iou": photos_scores.mean(rows)["mean"],
+        "mean_iou_then": photos_scores.mean(kept)["mean"],
     }
 
 

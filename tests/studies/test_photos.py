@@ -6,7 +6,7 @@ from PIL import Image
 
 from fss_jax import Segmenter
 from fss_jax.methods.fitted import Fitted
-from fss_jax.studies import photos, photos_baselines, reliability
+from fss_jax.studies import photos, photos_baselines, photos_scores, reliability
 
 
 def folder(tmp_path, classes=("a/one", "a/two", "b/three"), count=7):
@@ -67,23 +67,23 @@ def test_classes_with_few_pictures_are_left_out_of_what_is_compared():
         {"set": "s", "class": c, "kind": "present", "shots": k, "iou": v, "boundary_iou": v}
         for c, k, v in (("x", 5, 0.5), ("x", 1, 0.25), ("y", 1, 0.75))
     ]
-    found = photos.tables(rows)
+    found = photos_scores.tables(rows)
     assert found["iou"]["1"]["mean"] == 0.5
     assert {k: of["mean"] for k, of in found["common"].items()} == {"5": 0.5, "1": 0.25}
-    assert "common" not in photos.tables(rows[1:])
+    assert "common" not in photos_scores.tables(rows[1:])
 
 
 def test_scores_of_masks():
     truth = np.zeros((40, 40), bool)
     truth[10:30, 10:30] = True
-    assert photos.iou(truth, truth) == photos.boundary_iou(truth, truth) == 1
+    assert photos_scores.iou(truth, truth) == photos_scores.boundary_iou(truth, truth) == 1
     half = truth.copy()
     half[20:] = False
-    assert photos.iou(half, truth) == 0.5
-    assert photos.iou(~truth & truth, truth) == 0
+    assert photos_scores.iou(half, truth) == 0.5
+    assert photos_scores.iou(~truth & truth, truth) == 0
     filled = truth.copy()
     filled[19:21, 19:21] = False  # a hole far from the outline
-    assert photos.boundary_iou(filled, truth) < photos.iou(filled, truth)
+    assert photos_scores.boundary_iou(filled, truth) < photos_scores.iou(filled, truth)
 
 
 def test_the_mean_is_over_pictures_then_classes_then_sets():
@@ -92,7 +92,7 @@ def test_the_mean_is_over_pictures_then_classes_then_sets():
         for s, c, v in (("a", "x", 1.0), ("a", "x", 0.0), ("a", "y", 1.0), ("b", "z", 0.25))
     ]
     rows.append({"set": "b", "class": "z", "kind": "far"})
-    assert photos.mean(rows) == {"a": 0.75, "b": 0.25, "mean": 0.5}
+    assert photos_scores.mean(rows) == {"a": 0.75, "b": 0.25, "mean": 0.5}
 
 
 def test_the_baselines_are_what_they_are_called(tmp_path):
@@ -100,7 +100,7 @@ def test_the_baselines_are_what_they_are_called(tmp_path):
     truth = of[0].mask()
     found = photos_baselines.masks(of[1:3], of[0], truth)
     assert found["everything object"].all()
-    assert photos.iou(found["color histogram"], truth) > 0.8  # white on black
+    assert photos_scores.iou(found["color histogram"], truth) > 0.8  # white on black
     if photos_baselines.ORACLE in found:
         rows, cols = np.nonzero(found[photos_baselines.ORACLE] & ~truth)
         assert not len(rows)  # nothing outside the box
@@ -162,7 +162,7 @@ def test_a_trained_run_is_asked_the_same(tmp_path, toy_workdir):
     segmenter.set_support([p.image for p in supports], [p.mask() for p in supports])
     for row, photo in zip(found, asked, strict=True):
         mask = segmenter.predict(photo.image)[0].mask
-        assert row["beside"] == {"run": photos.iou(mask, photo.mask())}
+        assert row["beside"] == {"run": photos_scores.iou(mask, photo.mask())}
     dot = np.zeros((20, 30), bool)
     dot[3, 3] = True
     Image.fromarray(dot).save(supports[0].folder / f"{supports[0].name}.png")
