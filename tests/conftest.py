@@ -49,6 +49,15 @@ def own_log():
     log.propagate, log.handlers, log.level = before
 
 
+@pytest.fixture(autouse=True, scope="module")
+def few_mappings():
+    """Frees compiled programs before a process has more of them than Linux lets it map (65,530)."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.is_file() and len(maps.read_text().splitlines()) > 40_000:
+        jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real data beside the project; a user's machine does not have it."""
