@@ -101,8 +101,8 @@ class Fitted(Method):
     usual_strength: float = 0.1
     unplaced: int = 0
     unbacked: float = 0.0
-    radius: int = 6
-    epsilon: float = 1e-3
+    radius: int = 16
+    epsilon: float = 3e-4
     preprocessing: str = "torchvision"
     width: float = 1.0
     dtype: Any = jnp.float32

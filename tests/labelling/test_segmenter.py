@@ -257,7 +257,7 @@ def test_an_object_too_small_for_the_network_is_said_so(toy_workdir):
         ("oslsm/general", "d85266ef0ce6a6f15cf0f991bfbeb2082a27f1357cc35ec5cf51bfe1ae8157f1"),
         (
             "fitted/efficientnet_lite2",
-            "f56c2abca5835e7d296bfbf83de1a95d3ff41da34e055420df9b4813a08b22eb",
+            "d77169ab008e26450aa28c2ef065d2a19d8d3312a4c4592c27df0cc8d5cf5c0a",
         ),
     ],
 )
