@@ -114,8 +114,10 @@ def test_a_query_is_answered_alone_as_among_others(name):
     if methods.build(name, **methods.toy_fields(name, {})).normalized_together:
         pytest.skip("declares that what is seen together is normalized together")
     both, second = answer(name), answer(name, query=QUERY[:, 1:])
-    # Untrained logits are small differences of large activations (guided: 5e-4), where rounding shows.
-    np.testing.assert_allclose(both[:, 1:], second, rtol=1e-3, atol=1e-2 * np.abs(both).max())
+    # Untrained logits can be small differences of large activations (guided: 5e-4): rounding of these.
+    rounding = 4e-6
+    atol = 1e-3 * np.abs(both).max() + rounding
+    np.testing.assert_allclose(both[:, 1:], second, rtol=1e-3, atol=atol)
 
 
 @of_methods([n for n in FEW_SHOT if not methods.get(n).order_matters])
