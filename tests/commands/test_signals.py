@@ -64,8 +64,10 @@ def test_a_command_ends_in_one_line_and_leaves_nothing_half_written(
         for again in range(500):  # no machine labels them all before the signal comes
             os.link(images / f"{seed}.png", images / f"{seed}-{again}.png")
     support = toy_pictures.write_support(tmp_path / "square")
+    records = tmp_path / "records.txt"  # a protocol's own draw is scored in three seconds
+    records.write_text("1 red_0 red_2\n" * 300_000)
     words = {
-        "evaluate": ["evaluate.py", f"--workdir={toy_workdir}", "--episodes=100000"],
+        "evaluate": ["evaluate.py", f"--workdir={toy_workdir}", f"--records={records}"],
         "label": ["-m", "fss_jax", "label", f"--workdir={toy_workdir}", f"--support={support}"]
         + [f"--images={images}", f"--out={tmp_path / 'out'}"],
         "prepare": ["-m", "data_builders.prepare", "fss_glyphs", f"--data_dir={tmp_path / 'data'}"]
