@@ -165,6 +165,7 @@ def test_many_pictures_by_key(server, tmp_path):
         page.keyboard.press("n")
         wait_for(page, lambda: title() != first, "the next picture")
         second = title()
+        assert count() == view.PAGE  # the page that was left is shown again, then stays
         page.keyboard.press("p")
         wait_for(page, lambda: title() == first, "the picture before")
         page.wait_for_timeout(3000)

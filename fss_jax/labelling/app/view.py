@@ -19,10 +19,19 @@ def gallery(found: Sequence[Found], first: int = 0) -> tuple[list, list[str], in
       found: all pictures in their order.
       first: the place that shall be seen; its whole page is.
     """
-    first = max(0, min(first, len(found) - 1)) // PAGE * PAGE
-    shown = found[first : first + PAGE]
+    first, shown = _page(found, first)
     told = f"{first + 1} to {first + len(shown)} of {len(found)}" if found else ""
     return [(thumbnail(path), line) for _, path, line in shown], [n for n, *_ in shown], first, told
+
+
+def is_shown(found: Sequence[Found], place: int, names: Sequence[str]) -> bool:
+    """Whether the page of a place is the one that shows these names."""
+    return [n for n, *_ in _page(found, place)[1]] == list(names)
+
+
+def _page(found: Sequence[Found], place: int) -> tuple[int, Sequence[Found]]:
+    first = max(0, min(place, len(found) - 1)) // PAGE * PAGE
+    return first, found[first : first + PAGE]
 
 
 def beside(found: Sequence[Found], name: str | None, by: int) -> tuple[str, int]:
