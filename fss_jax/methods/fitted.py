@@ -69,7 +69,7 @@ class Fitted(Method):
       object_cells, background_cells: of each support image that queries are compared with.
       bank: images of so many cells are compared with at most, however many supports there are.
       few: how many of the nearest cells count.
-      strength: of the ridge, in units of the features' mean variance.
+      strength: of the ridge, in units of the features' mean variance over one image.
       placed_weight: how much a cell's place counts beside its features.
       usual: weights of the heads, then the offset, of a support of one image; others are drawn to it.
       usual_strength: how strongly.
@@ -94,8 +94,8 @@ class Fitted(Method):
     object_cells: int = 192
     background_cells: int = 224
     bank: int = 5
-    few: int = 5
-    strength: float = 1.0
+    few: int = 8
+    strength: float = 1.2
     placed_weight: float = 3.0
     usual: tuple[float, ...] = (1.05, 1.23, 1.0, -1.6)
     usual_strength: float = 0.1

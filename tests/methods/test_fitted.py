@@ -19,6 +19,8 @@ TOY = {
     "object_cells": 64,
     "background_cells": 64,
     "radius": 2,
+    "few": 5,
+    "strength": 3.0,  # random features of a few pictures need a short rein
 }
 
 
@@ -132,6 +134,24 @@ def _problem(k=3, m=40, d=5):
     x = jnp.concatenate([normal(k, m, d), jnp.ones((k, m, 1))], -1)
     inside = jax.nn.sigmoid(4 * x[..., 0] + normal(k, m, seed=2))
     return x, inside, 1 - inside
+
+
+def test_ridge_is_the_least_squares_of_rows_and_one_row_a_weight():
+    """In float64 by a decomposition of the rows, where the code solves the normal equations."""
+    x, inside, outside = (np.asarray(v, np.float64) for v in _problem())
+    weights, _ = ridge.fit(*map(jnp.float32, (x, inside, outside)), 0.5)
+    rows, answers, shares = [], [], []
+    for side, answer in ((inside, 1.0), (outside, -1.0)):
+        shares.append(side / (2 * side.sum(1, keepdims=True)))
+        rows.append((np.sqrt(shares[-1])[..., None] * x).reshape(-1, x.shape[-1]))
+        answers.append(np.sqrt(shares[-1]).reshape(-1) * answer)
+    cells, share = x[..., :-1].reshape(-1, x.shape[-1] - 1), sum(shares).reshape(-1)
+    mean = share @ cells / share.sum()
+    variance = share @ np.square(cells - mean).sum(1) / share.sum()
+    held = np.sqrt(0.5 * variance / len(mean)) * np.eye(len(mean), x.shape[-1])
+    rows, answers = np.concatenate([*rows, held]), np.concatenate([*answers, np.zeros(len(held))])
+    expected = np.linalg.lstsq(rows, answers, rcond=None)[0]
+    np.testing.assert_allclose(weights, expected, atol=1e-4)
 
 
 @pytest.mark.slow

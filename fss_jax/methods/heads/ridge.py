@@ -43,7 +43,8 @@ def fit(
       x: features, the last of them a constant one, which is not shrunk: the answer does not depend
         on the origin of the others.
       inside, outside: see `halves`.
-      strength: of the ridge, in units of the features' mean variance.
+      strength: of the ridge, in units of the features' mean variance over one image: more images are
+        held back less.
     """
     positive, negative = halves(inside, outside)
 
@@ -58,7 +59,7 @@ def fit(
         total = jnp.maximum(second[-1, -1], 1e-6)
         mean = second[-1, :-1] / total
         variance = jnp.trace(second[:-1, :-1]) / total - jnp.square(mean).sum()
-        ridge = total * (strength * variance / len(mean) + 1e-6)
+        ridge = strength * variance / len(mean) + 1e-6 * total
         shrunk = jnp.full(len(first), ridge).at[-1].set(1e-6 * total)
         return jnp.linalg.solve(second + jnp.diag(shrunk), first)
 
