@@ -1,8 +1,9 @@
 """Frozen ImageNet features, fitted to the support in closed form: nothing is trained.
 
 Cells of several strides are compared with the support's nearest cells, and with two ridge
-regressions, one of which knows where in the image a cell lies. How much each counts, and from where
-on a cell is object, the supports decide: each is scored by the others. See docs/photographs.md.
+regressions, one of which knows where in the image a cell lies. How much each counts, and how rare
+object cells are, the supports decide: each is scored by the others. A query's mask is the one whose
+IoU is expected to be highest. See docs/photographs.md.
 """
 
 import functools
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from fss_jax.data import imaging
@@ -19,7 +21,14 @@ from fss_jax.methods import backbones
 from fss_jax.methods.backbones.efficientnet_lite import STRIDES, EfficientNetLite
 from fss_jax.methods.backbones.vgg import VGG
 from fss_jax.methods.contract import Method
-from fss_jax.methods.heads import leave_one_out, neighbors, reliability, ridge, subspaces
+from fss_jax.methods.heads import (
+    expected_iou,
+    leave_one_out,
+    neighbors,
+    reliability,
+    ridge,
+    subspaces,
+)
 from fss_jax.methods.layers import grid as cells
 from fss_jax.methods.layers.guided_filter import guided_filter
 from fss_jax.methods.layers.resizing import resize
@@ -28,6 +37,7 @@ Features = Mapping[str, Array]  # of an image, by the backbone's names of its le
 Task = dict[str, Any]
 HEADS = ("neighbors", "ridge", "placed")
 SURE = 9.0  # the largest logit
+FINER = 2  # a mask is judged and cut on a grid so many times as fine: a thin thing fills no cell
 RECORDED = (
     64  # supports of which a task tells each one's agreement with the others; more if there are
 )
@@ -97,7 +107,7 @@ class Fitted(Method):
     few: int = 8
     strength: float = 1.2
     placed_weight: float = 3.0
-    usual: tuple[float, ...] = (1.05, 1.23, 1.0, -1.6)
+    usual: tuple[float, ...] = (1.05, 1.23, 1.0, -2.2)
     usual_strength: float = 0.1
     unplaced: int = 0
     unbacked: float = 0.0
@@ -150,6 +160,8 @@ class Fitted(Method):
     ) -> Float[Array, "b q h w"]:
         """Logits of queries whose `features` [b, q, ...] are known; the image guides their edges."""
         coarse = self.scores(task, features, image.shape[2:4])
+        cut = expected_iou.cut(coarse.reshape(*coarse.shape[:2], -1))
+        coarse = coarse - cut[..., None, None]
         probability = jax.nn.sigmoid(
             resize(coarse[..., None], image.shape[2:4], align_corners=False)[..., 0]
         )
@@ -164,7 +176,7 @@ class Fitted(Method):
     def scores(
         self, task: Task, features: Features, size: tuple[int, int]
     ) -> Float[Array, "b q rows cols"]:
-        """Logits per cell, before they are brought to an image of that `size` in pixels."""
+        """Logits of the parts of an image of that `size` in pixels, FINER squared a cell."""
         maps = [features[name].astype(jnp.float32) for name in BACKBONES[self.backbone].levels]
         grid = self._grid(size)
         return jax.lax.map(lambda episode: self._scores(*episode, grid=grid), (task, maps))
@@ -297,18 +309,21 @@ class Fitted(Method):
         usual = jnp.asarray(
             [self.usual[HEADS.index(head)] for head in self.heads] + [self.usual[-1]], jnp.float32
         )
+        alone = len(x) == 1
         task["weights"] = usual
-        task["threshold"] = jnp.zeros(())
-        if len(x) > 1:
+        if not alone:
             task["weights"] = leave_one_out.combine(
                 scores, inside, outside, usual, self.usual_strength
             )
         logits = scores @ task["weights"][:-1] + task["weights"][-1]
-        if len(x) > 1:
-            task["threshold"], agreement = leave_one_out.threshold(logits, inside, outside)
-        else:
-            agreement = leave_one_out.overlaps(logits, inside, outside, jnp.zeros(1))[:, 0]
-        peaks = reliability.evidence(logits - task["threshold"]).peak
+        logits = self._finer(logits.reshape(len(x), *grid)).reshape(len(x), -1)
+        fine = tuple(FINER * n for n in grid)
+        inside, outside = (part.reshape(len(x), -1) for part in cells.shares(mask, fine))
+        # What is usual of one support holds its offset already.
+        tried = np.zeros(1, np.float32) if alone else leave_one_out.OFFSETS
+        added, agreement = leave_one_out.offset(logits, inside, outside, tried)
+        task["weights"] = task["weights"].at[-1].add(added)
+        peaks = reliability.evidence(logits + added).peak
         room = (0, max(0, RECORDED - len(x)))
         for name, values in (("agreement", agreement), ("peaks", peaks), ("used", used)):
             task[name] = jnp.pad(values.astype(jnp.float32), room)
@@ -328,7 +343,7 @@ class Fitted(Method):
     ) -> Float[Array, "q rows cols"]:
         def one(maps):  # one after another: what lies between stays in a CPU's cache
             x = cells.projected(maps, task["basis"], task["center"], grid)
-            logits = task["weights"][-1] - task["threshold"]
+            logits = task["weights"][-1]
             for n, head in enumerate(self.heads):
                 if head == "neighbors":
                     found = neighbors.score(x, task["object"], task["background"], self.few)
@@ -339,7 +354,11 @@ class Fitted(Method):
 
         logits = jax.lax.map(one, maps)
         logits = jnp.where(task["shown"] > 0, logits, -SURE)
-        return logits.reshape(-1, *grid)
+        return self._finer(logits.reshape(-1, *grid))
+
+    def _finer(self, logits: Float[Array, "n rows cols"]) -> Float[Array, "n rows2 cols2"]:
+        size = tuple(FINER * n for n in logits.shape[1:])
+        return resize(logits[..., None], size, align_corners=False)[..., 0]
 
 
 # About the spread of each head's score, so that weights compare.

@@ -113,14 +113,6 @@ def study(rows: list[dict]) -> dict:
             "error": {
                 kind: float(wrong[kinds == kind].mean()) for kind in np.unique(kinds).tolist()
             },
-            "error_of_empty_masks": {
-                kind: float(
-                    np.mean(
-                        [(r["area"] > 0) != (kind == "present") for r in rows if r["kind"] == kind]
-                    )
-                )
-                for kind in np.unique(kinds).tolist()
-            },
             "calibration_error": expected_calibration_error(present, here.astype(float)),
             "emptied": _emptied(rows, present, kinds),
             "pictures": {kind: int((kinds == kind).sum()) for kind in np.unique(kinds).tolist()},

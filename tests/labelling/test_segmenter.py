@@ -257,7 +257,7 @@ def test_an_object_too_small_for_the_network_is_said_so(toy_workdir):
         ("oslsm/general", "d85266ef0ce6a6f15cf0f991bfbeb2082a27f1357cc35ec5cf51bfe1ae8157f1"),
         (
             "fitted/efficientnet_lite2",
-            "d77169ab008e26450aa28c2ef065d2a19d8d3312a4c4592c27df0cc8d5cf5c0a",
+            "ae0c4beffa83d0997c93b89bf27cae2c3c3c914162687521210d0e96124f4d86",
         ),
     ],
 )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fss_jax.methods.fitted import SURE, Fitted
-from fss_jax.methods.heads import leave_one_out, neighbors, reliability, ridge
+from fss_jax.methods.heads import expected_iou, leave_one_out, neighbors, reliability, ridge
 from fss_jax.methods.layers import grid as cells
 from fss_jax.methods.layers.guided_filter import doubled, guided_filter, halved
 
@@ -53,12 +53,16 @@ def part(features, index):
 
 @pytest.mark.slow
 def test_a_colored_square_is_found(toy):
+    """Each by the other three; random features, and everything object would have an eighth of this."""
     _, _, image, mask, features, fit, answer = toy
-    task = fit(part(features, slice(0, 3)), mask[:, :3])
-    found = answer(task, part(features, slice(3, 4)), image[:, 3:])[0, 0] > 0
-    truth = mask[0, 3] > 0
-    # Random features and four pictures; everything object would have an eighth of this.
-    assert (found & truth).sum() / (found | truth).sum() > 0.4
+    overlaps = []
+    for n in range(4):
+        others = np.array([i for i in range(4) if i != n])
+        task = fit(part(features, others), mask[:, others])
+        found = answer(task, part(features, slice(n, n + 1)), image[:, n : n + 1])[0, 0] > 0
+        truth = mask[0, n] > 0
+        overlaps.append((found & truth).sum() / (found | truth).sum())
+    assert np.mean(overlaps) > 0.4
 
 
 @pytest.mark.slow
@@ -238,13 +242,40 @@ def test_neighbors_left_out_are_the_others():
 
 
 @pytest.mark.slow
-def test_the_threshold_finds_the_masks():
+def test_the_offset_finds_the_masks():
+    """Scores that are two units too high for the masks; images that show nothing have no say."""
     _, inside, _ = _problem(k=4, m=300)
     truth = (inside > 0.5).astype(jnp.float32)
-    logits = 2 * truth + 0.3 * normal(4, 300, seed=5)
-    found, overlap = leave_one_out.threshold(logits, truth, 1 - truth)
-    assert 0.4 < found < 1.8
+    right = 6 * truth - 3 + 0.3 * normal(4, 300, seed=5)
+    found, overlap = leave_one_out.offset(right + 2, truth, 1 - truth)
+    assert -3 < found < -1
     assert overlap.min() > 0.9
+    blank = jnp.zeros((1, 300))
+    more = [
+        jnp.concatenate([x, y]) for x, y in ((right + 2, blank), (truth, blank), (1 - truth, blank))
+    ]
+    again, overlap = leave_one_out.offset(*more)
+    assert again == found and overlap[-1] == 0
+
+
+def test_the_cut_has_the_highest_iou_to_expect():
+    """Of all masks of likeliest cells, by the definition: in expectation, inside over union."""
+    logits = 2 * normal(5, 40) - 1
+    cuts = expected_iou.cut(logits)
+    for row, cut in zip(np.asarray(logits, np.float64), cuts, strict=True):
+        p = 1 / (1 + np.exp(-row))
+        masks = [row >= value for value in row if 1 / (1 + np.exp(-value)) >= expected_iou.LEAST]
+        best = max(masks, key=lambda mask: p[mask].sum() / (mask.sum() + p[~mask].sum()))
+        np.testing.assert_array_equal(row > cut, best)
+        told = reliability.evidence(jnp.asarray(row, jnp.float32))
+        highest = p[best].sum() / (best.sum() + p[~best].sum())
+        np.testing.assert_allclose(told.confidence, highest, atol=1e-5)
+
+
+@pytest.mark.parametrize("value, share", [(-9.0, 0.0), (9.0, 1.0)])
+def test_where_all_cells_are_sure_the_mask_is_nothing_or_everything(value, share):
+    logits = value + 0.1 * normal(3, 20)
+    assert ((logits > expected_iou.cut(logits)[:, None]).mean(1) == share).all()
 
 
 @pytest.mark.slow
@@ -309,8 +340,8 @@ def test_a_sure_mask_has_confidence_and_an_empty_one_none():
     logits = jnp.concatenate([jnp.full((2, 30), 9.0), jnp.full((2, 70), -9.0)], 1)
     told = reliability.evidence(logits)
     np.testing.assert_allclose(told.confidence, 1.0, atol=1e-2)
-    np.testing.assert_allclose(told.area, 0.3)
-    assert (reliability.evidence(-jnp.ones((1, 10))).confidence == 0).all()
+    np.testing.assert_allclose(told.likely, 0.3, atol=1e-3)
+    assert (reliability.evidence(-3 * jnp.ones((1, 10))).confidence == 0).all()
 
 
 @pytest.mark.parametrize("supports", [1, 2, 5])
