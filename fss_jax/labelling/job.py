@@ -244,7 +244,9 @@ def told(labels: Labels) -> list[str]:
         )
         if nothing:
             what = f" of {c}" if len(labels.classes) > 1 else ""
-            lines.append(f"{nothing} images{what} have an empty mask: nothing is there, it says")
+            lines.append(
+                f"empty masks{what}, as nothing seems to be there: {nothing} of {len(judged)}"
+            )
     if judged:
         worst = ", ".join(name for name, _ in judged[:NEXT])
         lines.append(f"the worst first, as labels.csv has them: {worst}")

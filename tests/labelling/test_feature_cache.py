@@ -238,7 +238,8 @@ def test_the_table_says_what_is_not_there_and_has_the_worst_first(place, cache):
     assert none[3:7] == ["0", "0.0", "0.1", "0.9000"]
     assert not read_mask(place / "out/masks/none.png").any()
     lines = job.told(labels)
-    assert lines[0].startswith("1 images have an empty mask") and rows[0].split(",")[0] in lines[1]
+    assert lines[0].startswith("empty masks, as nothing") and "there: 1 of" in lines[0]
+    assert rows[0].split(",")[0] in lines[1]
 
 
 @pytest.mark.slow
