@@ -142,9 +142,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     content = json.loads(given.found.read_text())
-    if "rows" not in content:
+    if not content.get("rows"):
         raise ValueError(f"{given.found} holds no rows: expected what `fss study photos` writes")
     rows = content["rows"]
+    if missing := set(reliability.Evidence._fields) - set.intersection(*map(set, rows)):
+        raise ValueError(
+            f"{given.found} lacks {', '.join(sorted(missing))}: an earlier version wrote it; "
+            "run `fss study photos` again"
+        )
     found = {
         name: study(some)
         for name, some in (

@@ -1,5 +1,8 @@
 """The study of photographs: its draw, its scores, and the regressions on them."""
 
+import argparse
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -167,3 +170,10 @@ def test_a_trained_run_is_asked_the_same(tmp_path, toy_workdir):
     dot[3, 3] = True
     Image.fromarray(dot).save(supports[0].folder / f"{supports[0].name}.png")
     assert [row["beside"]["run"] for row in photos.rows(engine, data, **wanted)] == [0, 0]
+
+
+def test_rows_of_an_earlier_version_are_refused_by_name(tmp_path):
+    found = tmp_path / "found.json"
+    found.write_text(json.dumps({"rows": [{"shots": 1, "confidence": 0.5, "peak": 1.0}]}))
+    with pytest.raises(ValueError, match="lacks likely: an earlier version wrote it"):
+        reliability.run(argparse.Namespace(found=found, out=None))

@@ -144,8 +144,8 @@ def build(people: People, served: Path) -> Any:
             name, place = view.beside(found, name, by)
             # Forty thumbnails take longer to send than one picture to open.
             same = view.is_shown(found, place, names)
-            listed = [gr.skip()] * 4 if same else view.gallery(found, place)
-            return (*opened(bench, name), *listed)
+            shown = [gr.skip()] * len(listed) if same else view.gallery(found, place)
+            return (*opened(bench, name), *shown)
 
         return move
 

@@ -72,7 +72,8 @@ def offset(
         both = jnp.where(mask, inside, 0.0).sum(1)
         return both / jnp.maximum(jnp.where(mask, area, inside).sum(1), 1e-6)
 
-    found = jax.lax.map(overlap, jnp.asarray(tried)).T
+    tried = jnp.asarray(tried)
+    found = jax.lax.map(overlap, tried).T
     shown = inside.sum(1) > 0
     mean = (found * shown[:, None]).sum(0) / jnp.maximum(shown.sum(), 1)
     # A plateau's middle is surer than a peak, and what is usual surer than what is not: the images are
@@ -80,4 +81,4 @@ def offset(
     near = jnp.pad(mean, 2, mode="edge")
     smooth = jnp.convolve(near, jnp.asarray([1.0, 2.0, 3.0, 2.0, 1.0]) / 9, mode="valid")
     best = (smooth - HELD * jnp.square(tried - USUAL)).argmax()
-    return jnp.asarray(tried)[best], found[:, best]
+    return tried[best], found[:, best]

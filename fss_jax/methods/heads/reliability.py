@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from fss_jax.methods.heads import expected_iou
 
 # Below this probability of being there, a picture's mask is emptied: on the development photographs
-# that cost no mask worth keeping (docs/photographs.md).
+# that cost one mask in 387 worth keeping (docs/photographs.md).
 NOT_HERE = 0.15
 TOP = 0.01  # the part of an image's cells whose scores say whether the object is there at all
 # Of `known`'s numbers, then an offset; for one support, whose agreement is its own, and for more.
