@@ -135,8 +135,7 @@ class Parts(Engine):
             one = {name: x[None] for name, x in features.items()}
             return model.apply(variables, one, mask, method="fit"), (mask[0] > 0).any((1, 2))
 
-        def answer(variables, tasks, features, images, sizes):
-            query = _query(view, images, sizes)
+        def answer(variables, tasks, features, query):
             one = {name: x[None] for name, x in features.items()}
             logits, told = {}, {}
             for name, task in tasks.items():
@@ -149,6 +148,9 @@ class Parts(Engine):
 
         self._features = jax.jit(features, static_argnums=3)
         self._fit, self._answer = jax.jit(fit), jax.jit(answer)
+        # By itself: in one program with the answer, XLA on CPUs computes pixels anew wherever they
+        # are used, a tenth of the whole.
+        self._query = jax.jit(functools.partial(_query, view))
 
     @functools.cached_property
     def _network(self) -> bytes:
@@ -218,7 +220,7 @@ class Parts(Engine):
         known = self._known(images, sizes, False)
         features = {name: _repeated(x, surplus) for name, x in known.items()}
         full = (_repeated(array, surplus) for array in (images, sizes))
-        return Answer(*self._answer(self._variables, tasks, features, *full))
+        return Answer(*self._answer(self._variables, tasks, features, self._query(*full)))
 
 
 def _masks_of(model: nn.Module, view: View) -> Callable:

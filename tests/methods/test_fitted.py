@@ -187,17 +187,19 @@ def test_neighbors_are_the_best_cosines():
     np.testing.assert_allclose(found, every.max(1), atol=1e-6)
 
 
-def test_what_stands_for_many_cells_is_their_k_means():
+@pytest.mark.parametrize("sample", [1024, 150])
+def test_what_stands_for_many_cells_is_their_k_means(sample, monkeypatch):
     """In numpy and float64, from the same cells drawn."""
+    monkeypatch.setattr(neighbors, "SAMPLE", sample)
     x = cells.unit(normal(2, 300, 8))
     member = normal(2, 300, seed=4) > -1
     bank = neighbors.collect(x, member, 32)
     assert bank.valid.all()
     priority = np.asarray(jax.random.uniform(jax.random.key(0), (300,)))
     for image in range(2):
-        own = np.asarray(x[image], np.float64)[np.asarray(member[image])]
-        drawn = np.argsort(-np.where(member[image], priority, -1))[:32]
-        centers = np.asarray(x[image], np.float64)[drawn]
+        drawn = np.argsort(-np.where(member[image], priority, -1))[: int(member[image].sum())]
+        own = np.asarray(x[image], np.float64)[drawn[:sample]]
+        centers = own[:32].copy()
         spread = [(own @ centers.T).max(1).mean()]
         for _ in range(neighbors.ROUNDS):
             nearest = (own @ centers.T).argmax(1)

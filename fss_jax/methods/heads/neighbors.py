@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 from fss_jax.methods.layers.directions import unit
 
 SEGMENT = 32  # cells of a bank that give one candidate for "the best few"
+SAMPLE = 1024  # of an image's cells of a side tell where the others lie
 ROUNDS = 4  # of k-means; more change little
 TOGETHER = 512  # query cells whose cosines stay in a CPU's cache until their best are found
 ALONE = 1.0  # the score where a support shows no background; its negative where it shows no object
@@ -29,8 +30,9 @@ class Bank(NamedTuple):
 def collect(cells: Float[Array, "k m d"], member: Bool[Array, "k m"], count: int) -> Bank:
     """At most `count` cells of unit length that stand for the member cells of each image.
 
-    Cells drawn at random, but always alike, then moved to the middle of what is nearest to them
-    (spherical k-means, `ROUNDS` times): two thirds as many find as much as those drawn alone.
+    Cells drawn at random, but always alike, then moved to the middle of those of `SAMPLE` that are
+    nearest to them (spherical k-means, `ROUNDS` times): two thirds as many find as much as those drawn
+    alone.
 
     Args:
       count: is rounded up to whole segments; the first ones are filled first.
@@ -40,23 +42,26 @@ def collect(cells: Float[Array, "k m d"], member: Bool[Array, "k m"], count: int
     priority = jnp.where(member, priority[None], -1.0)
     surplus = max(0, count - priority.shape[1])
     priority = jnp.pad(priority, ((0, 0), (0, surplus)), constant_values=-1.0)
-    best, index = jax.lax.top_k(priority, count)
+    best, index = jax.lax.top_k(priority, min(max(count, SAMPLE), priority.shape[1]))
     valid = best >= 0
 
     def means(image):  # one image after another: a float a cell and center is enough memory
-        own, of, drawn, there = image
+        own, there = image
 
         def again(_, centers):
-            cosines = jnp.where(there, own @ centers.T, -jnp.inf)
-            nearest = jax.nn.one_hot(cosines.argmax(1), count, dtype=own.dtype) * of[:, None]
-            taken = nearest.T @ own
-            return jnp.where(nearest.any(0)[:, None], unit(taken), centers)
+            cosines = jnp.where(there[:count, None], centers @ own.T, -jnp.inf)
+            nearest = (cosines == cosines.max(0, keepdims=True)) & there[None]
+            taken = nearest.astype(own.dtype) @ own
+            return jnp.where(nearest.any(1)[:, None], unit(taken), centers)
 
-        rounds = jnp.where(of.sum() > count, ROUNDS, 0)  # else each cell stands for itself
-        return jax.lax.fori_loop(0, rounds, again, own[drawn])
+        rounds = jnp.where(there.sum() > count, ROUNDS, 0)  # else each cell stands for itself
+        return jax.lax.fori_loop(0, rounds, again, own[:count])
 
     drawn = jnp.minimum(index, cells.shape[1] - 1)
-    return Bank(jax.lax.map(means, (cells, member, drawn, valid)), valid)
+    # Behind a barrier: XLA would draw them anew in every round of the loop.
+    own = jnp.take_along_axis(cells, drawn[..., None], 1)
+    own, valid = jax.lax.optimization_barrier((own, valid))
+    return Bank(jax.lax.map(means, (own, valid)), valid[:, :count])
 
 
 def merged(bank: Bank, count: int, images: Int[Array, ""] | int) -> Bank:

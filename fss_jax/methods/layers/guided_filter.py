@@ -132,4 +132,5 @@ def _filtered(
     found = coefficients(planes[:3], planes[3], max(1, radius >> halvings), epsilon)
     for size in reversed(sizes):
         found = doubled(found, size)
-    return (found[:3] * image).sum(0) + found[3]
+    # Term by term: a sum over the leading axis takes XLA's CPU code ten times as long.
+    return found[0] * image[0] + found[1] * image[1] + found[2] * image[2] + found[3]
