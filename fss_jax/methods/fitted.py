@@ -44,16 +44,23 @@ RECORDED = (
 
 
 class Backbone(NamedTuple):
-    """A network and those of its intermediates that are compared, finest first."""
+    """A network and what is compared of it.
+
+    Attributes:
+      network: to be called with its compute type.
+      levels: names of intermediates, finest first.
+      wide: those of them for which the image is seen at half its size, too.
+    """
 
     network: functools.partial
     levels: tuple[str, ...]
+    wide: tuple[str, ...] = ()
 
 
 _LITE = tuple(STRIDES)
 BACKBONES = {
     **{
-        f"efficientnet_lite{n}": Backbone(functools.partial(EfficientNetLite, n), _LITE)
+        f"efficientnet_lite{n}": Backbone(functools.partial(EfficientNetLite, n), _LITE, _LITE[-1:])
         for n in range(3)
     },
     "vgg16": Backbone(functools.partial(VGG, hidden=0), ("conv3_3", "conv4_3", "conv5_3")),
@@ -73,6 +80,8 @@ class Fitted(Method):
 
     Attributes:
       backbone: a key of BACKBONES.
+      wide: whether the backbone's `wide` levels are means of those of the image and of the image at
+        half its size, which see twice as far around a cell.
       cell: pixels between the cells of the grid on which all levels are compared.
       components: principal components of the support's cells that are kept.
       heads: of HEADS, those that are used.
@@ -98,6 +107,7 @@ class Fitted(Method):
     """
 
     backbone: str = "efficientnet_lite2"
+    wide: bool = True
     cell: int = 8
     components: int = 192
     heads: tuple[str, ...] = HEADS
@@ -107,7 +117,7 @@ class Fitted(Method):
     few: int = 8
     strength: float = 1.2
     placed_weight: float = 3.0
-    usual: tuple[float, ...] = (1.05, 1.23, 1.0, -2.2)
+    usual: tuple[float, ...] = (1.05, 1.23, 1.0, -1.8)
     usual_strength: float = 0.1
     unplaced: int = 0
     unbacked: float = 0.0
@@ -139,8 +149,18 @@ class Fitted(Method):
         self, image: Float[Array, "*b h w 3"], *, train: bool = False
     ) -> dict[str, Float[Array, "*b _rows _cols _c"]]:
         """The levels of RGB images in 0..255, each cell of unit length; float16 keeps enough."""
-        _, layers = self.network(imaging.normalize(image, self.preprocessing), train=False)
-        names = BACKBONES[self.backbone].levels
+        image = imaging.normalize(image, self.preprocessing)
+        _, names, wide = BACKBONES[self.backbone]
+        found = self._levels(image, names)
+        if self.wide and wide:
+            half = cells.resampled(image, tuple(-(-n // 2) for n in image.shape[-3:-1]))
+            for name, level in self._levels(half, wide).items():
+                again = cells.resampled(level, found[name].shape[-3:-1])
+                found[name] = cells.unit(found[name] + again)
+        return found
+
+    def _levels(self, image: Array, names: tuple[str, ...]) -> dict[str, Array]:
+        _, layers = self.network(image, train=False)
         return {name: cells.unit(layers[name].astype(jnp.float32)) for name in names}
 
     def fit(self, features: Features, mask: Float[Array, "b k h w"]) -> Task:

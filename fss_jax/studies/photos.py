@@ -318,6 +318,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--sheets", type=Path, help="folder for pictures of best, median, worst")
     parser.add_argument("--radius", type=int, help="of the guided filter; 0: none")
+    parser.add_argument(
+        "--narrow", action="store_true", help="without features of the picture at half its size"
+    )
 
 
 def run(given: argparse.Namespace) -> None:
@@ -327,6 +330,8 @@ def run(given: argparse.Namespace) -> None:
         fields["heads"] = tuple(given.heads)
     if given.radius is not None:
         fields["radius"] = given.radius
+    if given.narrow:
+        fields["wide"] = False
     engine = Engine(Fitted(**fields), f"pip:{given.backbone}", given.size)
     sheets = Sheets() if given.sheets else None
     found = list(

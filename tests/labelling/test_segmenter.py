@@ -257,7 +257,7 @@ def test_an_object_too_small_for_the_network_is_said_so(toy_workdir):
         ("oslsm/general", "d85266ef0ce6a6f15cf0f991bfbeb2082a27f1357cc35ec5cf51bfe1ae8157f1"),
         (
             "fitted/efficientnet_lite2",
-            "ae0c4beffa83d0997c93b89bf27cae2c3c3c914162687521210d0e96124f4d86",
+            "437130545f0b73378ed774ac212cff6e85bbae85a7f5cee2d55ad46e781adc32",
         ),
     ],
 )

@@ -75,6 +75,21 @@ def test_the_parts_are_the_whole(toy):
 
 
 @pytest.mark.slow
+def test_the_last_level_sees_the_image_at_half_its_size_too(toy):
+    """Which has one cell there at this size; all other levels are the image's alone."""
+    model, variables, image, _, features, *_ = toy
+    narrow = jax.jit(functools.partial(model.clone(wide=False).apply, method="features"))
+    half = np.asarray(image).reshape(1, 4, SIDE // 2, 2, SIDE // 2, 2, 3).mean((3, 5))
+    alone, again = narrow(variables, image), narrow(variables, half)
+    assert again["stage7"].shape[2:4] == (1, 1)
+    both = np.asarray(alone["stage7"], np.float64) + again["stage7"]
+    expected = alone | {"stage7": both / np.linalg.norm(both, axis=-1, keepdims=True)}
+    for name, level in expected.items():
+        np.testing.assert_allclose(features[name], level, atol=1e-5)
+    assert np.abs(features["stage7"] - alone["stage7"]).max() > 0.01
+
+
+@pytest.mark.slow
 def test_the_order_of_shots_does_not_matter(toy):
     _, _, image, mask, features, fit, answer = toy
     answers = [
