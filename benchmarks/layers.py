@@ -5,6 +5,8 @@ python -m benchmarks.layers --out runs/speed/layers
 Where the machine is shared, compare CPU time: it sums over threads and leaves other processes out.
 """
 
+import functools
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -17,9 +19,13 @@ from torch.nn import functional as F
 
 from benchmarks import command, machine, tables
 from benchmarks.timing import in_turn
+from fss_jax import weights
 from fss_jax.methods import layers
-from fss_jax.methods.layers import Window
+from fss_jax.methods.backbones.efficientnet_lite import EfficientNetLite
+from fss_jax.methods.layers import Window, depthwise_same
+from fss_jax.methods.layers.depthwise import grouped
 from fss_jax.runtime import messages
+from fss_jax.weights import pip_packages
 
 REPEATS = flags.DEFINE_integer("repeats", 10, "timed calls")
 BUDGET = flags.DEFINE_float("budget", 30.0, "seconds for the calls of a layer; at least 3 are made")
@@ -175,6 +181,38 @@ def tuning(side: int, inputs: int, outputs: int, steps: int = 10) -> Calls:
     }
 
 
+def depthwise(side: int, channels: int, size: int) -> Calls:
+    """A channel at a time, as EfficientNet-Lite has it."""
+    x, kernel = _array(1, side, side, channels), _array(size, size, 1, channels)
+    pads = [(size // 2, size // 2)] * 2
+    return {
+        "ours": _jax(depthwise_same.depthwise, x, kernel),
+        "plain XLA": _jax(functools.partial(grouped, stride=1, pads=pads), x, kernel),
+        "PyTorch": _torch(
+            lambda x, k: F.conv2d(x, k, padding=size // 2, groups=channels), x, kernel
+        ),
+    }
+
+
+def efficientnet_lite2(side: int) -> Calls:
+    """The whole network on ImageNet's weights; PyTorch's is the package that these come with."""
+    x = 0.1 * _array(1, side, side, 3)
+    package = importlib.import_module("efficientnet_lite_pytorch")
+    weights_path = str(pip_packages.find("efficientnet_lite2"))
+    theirs = package.EfficientNet.from_pretrained(
+        "efficientnet-lite2", weights_path=weights_path, image_size=None
+    )
+    network = EfficientNetLite(2, outputs=1000)
+    empty = jax.eval_shape(network.init, jax.random.key(0), x)
+    variables, _ = weights.load("pip:efficientnet_lite2", empty)
+    # Channels last, which PyTorch's depthwise kernels for CPUs want, as our own.
+    theirs = theirs.eval().to(memory_format=torch.channels_last)
+    return {
+        "ours": _jax(lambda x: network.apply(variables, x)[0], x),
+        "PyTorch": _torch(theirs, x),
+    }
+
+
 LAYERS: dict[str, Callable[[], Calls]] = {
     "3x3, 4 to 64 channels, 224 px": lambda: conv(224, 4, 64),
     "3x3, 64 to 64, 224 px": lambda: conv(224, 64, 64),
@@ -194,6 +232,9 @@ LAYERS: dict[str, Callable[[], Calls]] = {
     "3x3, 64 to 128, 4 x 112 px: gradients": lambda: gradients(layers.Conv(128), 112, 64, 1, 4),
     "3x3, 16 to 32, 32 x 32 px: gradients": lambda: gradients(layers.Conv(32), 32, 16, 1, 32),
     "3x3, 16 to 64, 196 x 28 px: gradients": lambda: gradients(layers.Conv(64), 28, 16, 1, 196),
+    "depthwise 3x3, 96 channels, 256 px": lambda: depthwise(256, 96, 3),
+    "depthwise 5x5, 288 channels, 64 px": lambda: depthwise(64, 288, 5),
+    "EfficientNet-Lite2, 512 px": lambda: efficientnet_lite2(512),
     "bilinear, 112 to 224 px": lambda: resize(gradient=False),
     "bilinear, gradient": lambda: resize(gradient=True),
     "max pooling, gradient": pool,

