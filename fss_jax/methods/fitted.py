@@ -1,9 +1,8 @@
 """Frozen ImageNet features, fitted to the support in closed form: nothing is trained.
 
-Cells of several strides are compared with the support's nearest cells, and with two ridge
-regressions, one of which knows where in the image a cell lies. How much each counts, and how rare
-object cells are, the supports decide: each is scored by the others. A query's mask is the one whose
-IoU is expected to be highest. See docs/photographs.md.
+Cells of several strides are compared with the support's nearest cells, and scored by a ridge
+regression. How much each counts, and how rare object cells are, the supports decide: each is scored
+by the others. A query's mask is the one whose IoU is expected to be highest. See docs/photographs.md.
 """
 
 import functools
@@ -35,7 +34,7 @@ from fss_jax.methods.layers.resizing import resize
 
 Features = Mapping[str, Array]  # of an image, by the backbone's names of its levels
 Task = dict[str, Any]
-HEADS = ("neighbors", "ridge", "placed")
+HEADS = ("neighbors", "ridge")
 SURE = 9.0  # the largest logit
 FINER = 2  # a mask is judged and cut on a grid so many times as fine: a thin thing fills no cell
 RECORDED = (
@@ -89,7 +88,6 @@ class Fitted(Method):
       bank: images of so many cells are compared with at most, however many supports there are.
       few: how many of the nearest cells count.
       strength: of the ridge, in units of the features' mean variance over one image.
-      placed_weight: how much a cell's place counts beside its features.
       usual: weights of the heads, then the offset, of a support of one image; others are drawn to it.
       usual_strength: how strongly.
       unplaced: directions left out in which the cells of an image without content differ, which tell
@@ -116,8 +114,7 @@ class Fitted(Method):
     bank: int = 5
     few: int = 8
     strength: float = 1.2
-    placed_weight: float = 3.0
-    usual: tuple[float, ...] = (1.05, 1.23, 1.0, -1.8)
+    usual: tuple[float, ...] = (1.05, 1.8, -1.8)
     usual_strength: float = 0.1
     unplaced: int = 0
     unbacked: float = 0.0
@@ -318,13 +315,10 @@ class Fitted(Method):
             found["neighbors"] = neighbors.left_out(
                 x, banks["object"], banks["background"], used, self.few
             )
-        for head in ("ridge", "placed"):
-            if head in self.heads:
-                task[head], found[head] = ridge.fit(
-                    self._extended(x, head, grid), inside, outside, self.strength
-                )
-                # The next solver starts when this one has ended.
-                x, found[head] = jax.lax.optimization_barrier((x, found[head]))
+        if "ridge" in self.heads:
+            task["ridge"], found["ridge"] = ridge.fit(
+                ridge.extended(x), inside, outside, self.strength
+            )
         scores = jnp.stack([found[head] / _UNITS[head] for head in self.heads], -1)
         usual = jnp.asarray(
             [self.usual[HEADS.index(head)] for head in self.heads] + [self.usual[-1]], jnp.float32
@@ -350,14 +344,6 @@ class Fitted(Method):
         task["shown"] = (inside.sum() > 0).astype(jnp.float32)
         return task
 
-    def _extended(self, x: Array, head: str, grid: tuple[int, int]) -> Array:
-        places = None
-        if head == "placed":
-            # Cells have unit length: their mean variance is about one over the components.
-            scale = self.placed_weight / x.shape[-1] ** 0.5
-            places = jnp.asarray(cells.positions(grid) * scale, x.dtype)
-        return ridge.extended(x, places)
-
     def _scores(
         self, task: Task, maps: list[Float[Array, "q _h _w _c"]], grid: tuple[int, int]
     ) -> Float[Array, "q rows cols"]:
@@ -368,7 +354,7 @@ class Fitted(Method):
                 if head == "neighbors":
                     found = neighbors.score(x, task["object"], task["background"], self.few)
                 else:
-                    found = self._extended(x, head, grid) @ task[head]
+                    found = ridge.extended(x) @ task[head]
                 logits = logits + task["weights"][n] / _UNITS[head] * found
             return logits
 
@@ -382,7 +368,7 @@ class Fitted(Method):
 
 
 # About the spread of each head's score, so that weights compare.
-_UNITS = {"neighbors": 0.15, "ridge": 0.6, "placed": 0.6}
+_UNITS = {"neighbors": 0.15, "ridge": 0.6}
 
 
 METHOD = Fitted

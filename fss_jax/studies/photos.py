@@ -44,9 +44,6 @@ ABSENT = 2  # pictures without the class that each class is tried on
 ABLATION = {
     "neighbors alone": {"heads": ("neighbors",)},
     "ridge alone": {"heads": ("ridge",)},
-    "ridge that knows places, alone": {"heads": ("placed",)},
-    "without places": {"heads": ("neighbors", "ridge")},
-    "without neighbors": {"heads": ("ridge", "placed")},
     "without the guided filter": {"radius": 0},
 }
 

@@ -257,7 +257,7 @@ def test_an_object_too_small_for_the_network_is_said_so(toy_workdir):
         ("oslsm/general", "d85266ef0ce6a6f15cf0f991bfbeb2082a27f1357cc35ec5cf51bfe1ae8157f1"),
         (
             "fitted/efficientnet_lite2",
-            "437130545f0b73378ed774ac212cff6e85bbae85a7f5cee2d55ad46e781adc32",
+            "73bc7b66abd3bbc917e7d0ca3fdbac71abb7bc7ec6326079b0c0ed09bcaa46e3",
         ),
     ],
 )

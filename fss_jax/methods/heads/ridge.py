@@ -21,14 +21,9 @@ def halves(
     )
 
 
-def extended(x: Float[Array, "*k m d"], places: Float[Array, "m e"] | None) -> Array:
-    """Features, where the cells lie (if told), and a constant one."""
-    parts = [x]
-    for more in (places, jnp.ones((x.shape[-2], 1), x.dtype)):
-        if more is not None:
-            more = more.reshape((1,) * (x.ndim - 2) + more.shape)
-            parts.append(jnp.broadcast_to(more, (*x.shape[:-1], more.shape[-1])))
-    return jnp.concatenate(parts, -1)
+def extended(x: Float[Array, "*k m d"]) -> Float[Array, "*k m d1"]:
+    """Features and a constant one."""
+    return jnp.concatenate([x, jnp.ones((*x.shape[:-1], 1), x.dtype)], -1)
 
 
 def fit(

@@ -80,10 +80,3 @@ def projected(
         total += resampled((x.reshape(-1, x.shape[-1]) @ rows).reshape(*x.shape[:-1], -1), grid)
     total = total.reshape(*total.shape[:-3], -1, total.shape[-1])
     return unit(total - center.reshape((1,) * (total.ndim - 1) + center.shape))
-
-
-def positions(grid: Grid) -> np.ndarray:
-    """float32 [cells, 5]: x, y, x^2, y^2, x y of each cell's middle, the image from -1 to 1."""
-    y, x = (2 * (np.arange(n) + 0.5) / n - 1 for n in grid)
-    y, x = np.meshgrid(y, x, indexing="ij")
-    return np.stack([x, y, x * x, y * y, x * y], -1).reshape(-1, 5).astype(np.float32)
