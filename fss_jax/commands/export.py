@@ -6,6 +6,7 @@
 
 condition.stablehlo, segment.stablehlo   both halves compiled down to StableHLO (jax.export), for
                                          CPU, CUDA and TPU, any number of episodes, shots, queries
+                                         (some methods: of episodes and queries; see --shots)
 backbone.stablehlo, condition_maps.stablehlo, segment_maps.stablehlo
                                          where the backbone is frozen and both sizes are one: it
                                          alone, and the halves on what it gives
@@ -32,13 +33,19 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             name, type=arguments.COUNT, help="pixels; otherwise what the config scores at"
         )
+    parser.add_argument(
+        "--shots",
+        type=arguments.COUNT,
+        help="supports that the files take; otherwise any number, or the config's for methods whose "
+        "shapes depend on it (cosegment, fitted, logistic, nearest, siamese)",
+    )
 
 
 def run(given: argparse.Namespace) -> None:
     from fss_jax.export import stablehlo
 
     out, config = Path(given.out), config_flags.read(given)
-    sizes = {"query_size": given.query_size, "support_size": given.support_size}
+    sizes = {name: getattr(given, name) for name in ("query_size", "support_size", "shots")}
     if bool(config) == bool(given.workdir):
         raise ValueError(
             "name what to export: --workdir of a training, or --config of a method without training"

@@ -27,9 +27,10 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 EXAMPLE = '''"""Finds an object in a photograph: python example.py one.jpg mask.png other.jpg found.png
 
-The mask is black where the object is not. Pillow reads and writes the files; the rest is jax.
+Further examples are further pairs in front: one.jpg mask1.png two.jpg mask2.png other.jpg found.png.
+A mask is black where the object is not. Pillow reads and writes the files; the rest is jax.
 support [b, k, {support}, {support}, 3] and query [b, q, {query}, {query}, 3] are RGB in 0..255, mask
-[b, k, {support}, {support}] is 1 on the object; b episodes of k shots and q queries, any numbers.
+[b, k, {support}, {support}] is 1 on the object; b episodes and q queries, any numbers; {shots}.
 """
 
 import sys
@@ -45,21 +46,31 @@ condition, segment = (
     for name in ("condition", "segment")
 )
 weights = dict(np.load(HERE / "weights.npz"))
-one, mark, other = (Image.open(path) for path in sys.argv[1:4])
-support, query = (
-    np.asarray(image.convert("RGB").resize((side, side), Image.BILINEAR), np.float32)[None, None]
-    for image, side in ((one, {support}), (other, {query}))
-)
-mask = np.asarray(mark.convert("L").resize({support_pair}, Image.NEAREST))[None, None] > 0
+*examples, name, out = sys.argv[1:]
+
+
+def pixels(name, side):
+    image = Image.open(name).convert("RGB").resize((side, side), Image.BILINEAR)
+    return np.asarray(image, np.float32)
+
+
+support = np.stack([pixels(name, {support}) for name in examples[::2]])[None]
+marks = [Image.open(name).convert("L") for name in examples[1::2]]
+mask = np.stack([np.asarray(mark.resize({support_pair}, Image.NEAREST)) for mark in marks])[None] > 0
 task = condition.call(weights, support, mask.astype(np.float32))  # once
-logits = np.asarray(segment.call(weights, task, query))  # for any number of queries
-found = Image.fromarray(logits[0, 0]).resize(other.size, Image.BILINEAR)
-Image.fromarray(np.where(np.asarray(found) > 0, 255, 0).astype(np.uint8)).save(sys.argv[4])
+logits = np.asarray(segment.call(weights, task, pixels(name, {query})[None, None]))  # any number
+found = Image.fromarray(logits[0, 0]).resize(Image.open(name).size, Image.BILINEAR)
+Image.fromarray(np.where(np.asarray(found) > 0, 255, 0).astype(np.uint8)).save(out)
 '''
 
 
 def export_halves(
-    model: nn.Module, variables: Mapping[str, Any], *, support_size: int, query_size: int
+    model: nn.Module,
+    variables: Mapping[str, Any],
+    *,
+    support_size: int,
+    query_size: int,
+    shots: int | None = None,
 ) -> dict[str, bytes]:
     """Serialized jax.export artifacts of `condition` and `segment`.
 
@@ -73,17 +84,24 @@ def export_halves(
       model: a method.
       variables: its collections; shapes are enough.
       support_size, query_size: sides of the square images, in pixels.
+      shots: k as a number; None: symbolic.
 
     Raises:
-      ValueError: a size that is none; flatbuffers is not installed.
+      ValueError: a size that is none; no shots for a method without `any_shots`; flatbuffers is not
+        installed.
     """
     if min(support_size, query_size) < 1:
         raise ValueError(
             f"sizes {support_size} and {query_size}: expected pixels; name --query_size for a "
             "protocol that scores images at their own size"
         )
+    if shots is None and not model.any_shots:
+        raise ValueError(
+            f"{type(model).__name__} is exported for one number of shots: name --shots"
+        )
     need("flatbuffers", "export")
     b, k, q = export.symbolic_shape("b, k, q")
+    k = shots or k
 
     def array(*shape):
         return jax.ShapeDtypeStruct(shape, jnp.float32)
@@ -143,6 +161,7 @@ def write(
     *,
     support_size: int,
     query_size: int,
+    shots: int | None = None,
     about: Mapping[str, Any],
 ) -> None:
     """Writes everything that `fss export --help` lists into a new folder, whole or not at all.
@@ -154,7 +173,9 @@ def write(
         raise ValueError(f"{out} exists and is not empty: choose another --out")
     out = out.absolute()
     out.parent.mkdir(parents=True, exist_ok=True)
-    halves = export_halves(model, variables, support_size=support_size, query_size=query_size)
+    halves = export_halves(
+        model, variables, support_size=support_size, query_size=query_size, shots=shots
+    )
     partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=out.name + "."))
     try:
         for name, artifact in halves.items():
@@ -164,13 +185,17 @@ def write(
         exported.save(partial / "weights.safetensors", variables, model.preprocessing)
         (partial / "example.py").write_text(
             EXAMPLE.format(
-                support=support_size, query=query_size, support_pair=(support_size,) * 2
+                support=support_size,
+                query=query_size,
+                support_pair=(support_size,) * 2,
+                shots="any number of shots" if shots is None else f"k = {shots}",
             ),
             encoding="utf-8",
         )
         known = {
             "support_size": support_size,
             "query_size": query_size,
+            "shots": shots or "any",
             "preprocessing": model.preprocessing,
             "platforms": PLATFORMS,
             "jax": jax.__version__,
@@ -188,24 +213,31 @@ def export_workdir(
     checkpoint: str = "best",
     query_size: int | None = None,
     support_size: int | None = None,
+    shots: int | None = None,
 ) -> None:
     """`write` for a checkpoint of a workdir.
 
     Args:
       query_size, support_size: pixels; by default what the config scores at.
+      shots: how many supports the files take; by default any number, or the config's for a method
+        without `any_shots`.
 
     Raises:
       ValueError, FileNotFoundError: no such checkpoint; or as `write`.
     """
     found = checkpoints.load(workdir, checkpoint)
     about = {"checkpoint": str(found.folder), **found.meta}
-    _write(out, found.config, found.variables, query_size, support_size, about)
+    _write(out, found.config, found.variables, query_size, support_size, shots, about)
 
 
 def export_config(
-    config: ConfigDict, out: Path, query_size: int | None = None, support_size: int | None = None
+    config: ConfigDict,
+    out: Path,
+    query_size: int | None = None,
+    support_size: int | None = None,
+    shots: int | None = None,
 ) -> None:
-    """`write` for a method that needs no training, with the weights that its config names.
+    """`export_workdir` for a method that needs no training, with the weights that its config names.
 
     Raises:
       ValueError, FileNotFoundError: weights that are not there or do not fit; or as `write`.
@@ -213,15 +245,17 @@ def export_config(
     config = config.copy_and_resolve_references()
     _, variables = weights.ready(config)
     about = {"config": json.loads(config.to_json())}
-    _write(out, config, variables, query_size, support_size, about)
+    _write(out, config, variables, query_size, support_size, shots, about)
 
 
-def _write(out, config, variables, query_size, support_size, about) -> None:
+def _write(out, config, variables, query_size, support_size, shots, about) -> None:
     sizes = protocols.get(config.protocol).view(config)
+    model = methods.build_from(config)
     write(
         out,
-        methods.build_from(config),
+        model,
         variables,
+        shots=shots if shots or model.any_shots else config.shots,
         support_size=support_size or sizes.support_size,
         query_size=query_size or sizes.query_size,
         about=about,

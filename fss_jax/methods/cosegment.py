@@ -57,6 +57,7 @@ class CoSegmentation(Method):
     axis_name: str | None = None
 
     trained = False
+    any_shots = False
     takes_undecided = True  # it looks at no mask
     order_matters = True  # a region of one image is searched for in the others
     toy = {"words": 8, "rounds": 1, "exchanges": 1}

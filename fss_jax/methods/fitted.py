@@ -126,6 +126,7 @@ class Fitted(Method):
     axis_name: str | None = None
 
     trained = False
+    any_shots = False
     takes_undecided = True
     in_parts = True
     toy = {"components": 32, "object_cells": 32, "background_cells": 32}
@@ -311,7 +312,8 @@ class Fitted(Method):
                 most = -(-2 * self.bank * count // len(x))
                 banks[side] = neighbors.collect(x, member, min(count, most))
                 room = count * (self.bank if len(x) > 1 else 1)
-                task[side] = neighbors.merged(banks[side], room, number)
+                # A dict: what is exported is read where no Bank is known.
+                task[side] = neighbors.merged(banks[side], room, number)._asdict()
             found["neighbors"] = neighbors.left_out(
                 x, banks["object"], banks["background"], used, self.few
             )
@@ -352,7 +354,8 @@ class Fitted(Method):
             logits = task["weights"][-1]
             for n, head in enumerate(self.heads):
                 if head == "neighbors":
-                    found = neighbors.score(x, task["object"], task["background"], self.few)
+                    sides = (neighbors.Bank(**task[side]) for side in ("object", "background"))
+                    found = neighbors.score(x, *sides, self.few)
                 else:
                     found = ridge.extended(x) @ task[head]
                 logits = logits + task["weights"][n] / _UNITS[head] * found

@@ -34,6 +34,7 @@ class LinearClassifier(DenseMethod):
     iterations: int = 500
 
     trained = False
+    any_shots = False
     stands_on = "fcn"
     tuned = "strength"
     toy = DenseMethod.toy | {"iterations": 3}

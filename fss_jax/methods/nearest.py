@@ -21,6 +21,7 @@ class NearestNeighbor(DenseMethod):
     block: int = 2048
 
     trained = False
+    any_shots = False
     stands_on = "fcn"
 
     def condition(
@@ -43,7 +44,7 @@ class NearestNeighbor(DenseMethod):
     ) -> Float[Array, "b q h w"]:
         """Logits: the difference of distances, upsampled."""
         x = self.encode(query_image, train=train)
-        flat = x.reshape(len(x), -1, x.shape[-1])
+        flat = x.reshape(x.shape[0], -1, x.shape[-1])
         distance = jax.vmap(lambda *args: nearest_distances(*args, block=self.block))(
             flat, task["features"], task["label"]
         )
@@ -78,7 +79,7 @@ def nearest_distances(
         found = [jnp.where(of[None, :] == i, square, jnp.inf).min(1) for i in (0, 1)]
         return jnp.minimum(best, jnp.stack(found, -1)), None
 
-    best, _ = jax.lax.scan(closer, jnp.full((len(query), 2), jnp.inf), (support, label))
+    best, _ = jax.lax.scan(closer, jnp.full((query.shape[0], 2), jnp.inf), (support, label))
     return jnp.sqrt(jnp.maximum(best + jnp.square(query).sum(-1, keepdims=True), 0.0))
 
 

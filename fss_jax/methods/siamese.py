@@ -33,6 +33,7 @@ class Siamese(DenseMethod):
     pixels: float = 0.5
     keep: float = 1.0
 
+    any_shots = False
     own_losses = {"pairs": "pair_loss"}
 
     def setup(self):
@@ -66,7 +67,7 @@ class Siamese(DenseMethod):
     ) -> Float[Array, "b q h w"]:
         """Logits: the difference of similarities, upsampled."""
         x = self.encode(query_image, train=train)
-        flat = x.reshape(len(x), -1, x.shape[-1])
+        flat = x.reshape(x.shape[0], -1, x.shape[-1])
         # `bias` is the same for all cells and cancels.
         unlike = -jax.vmap(weighted_l1, (0, 0, None))(flat, task["features"], self.kernel)
         distance = [
@@ -93,7 +94,7 @@ class Siamese(DenseMethod):
         )
         if train:
             label, truth = self._sample(label, 0), self._sample(truth, 1)
-        flat = x.reshape(len(x), -1, x.shape[-1])
+        flat = x.reshape(x.shape[0], -1, x.shape[-1])
         logit = jax.vmap(weighted_l1, (0, 0, None))(flat, support, self.kernel) + self.bias
         same = truth[:, :, None] == label[:, None, :]
         counted = (truth[:, :, None] >= 0) & (label[:, None, :] >= 0)
@@ -126,7 +127,9 @@ def weighted_l1(
         difference = jnp.abs(query[:, None, :] - part[None, :, :])
         return jnp.einsum("nmc,c->nm", difference, weight, precision=jax.lax.Precision.HIGHEST)
 
-    return jnp.moveaxis(jax.lax.map(some, blocks), 0, 1).reshape(len(query), -1)[:, : len(support)]
+    return jnp.moveaxis(jax.lax.map(some, blocks), 0, 1).reshape(query.shape[0], -1)[
+        :, : len(support)
+    ]
 
 
 METHOD = Siamese

@@ -39,6 +39,8 @@ class Method(nn.Module):
       own_losses: names that `config.loss` may have for this method alone, and its function of each:
         (support_image, support_mask, query_image, query_mask, train=) -> loss.
       order_matters: whether the order of the shots changes the answer.
+      any_shots: whether no shape inside depends on the number of shots, so that what is exported takes
+        any number.
       tuned: a field whose value is chosen by scores on training classes, such as a regularizer's
         strength; '': none.
       in_parts: whether the features of an image depend on nothing else, and the method has
@@ -73,6 +75,7 @@ class Method(nn.Module):
     takes_undecided: ClassVar[bool] = False
     own_losses: ClassVar[Mapping[str, str]] = {}
     order_matters: ClassVar[bool] = False
+    any_shots: ClassVar[bool] = True
     tuned: ClassVar[str] = ""
     in_parts: ClassVar[bool] = False
     toy: ClassVar[Mapping[str, Any]] = {}

@@ -82,7 +82,7 @@ class DenseMethod(Method):
         """The support's cells of all shots in a row: their features, and labels by `cell_labels`."""
         x = self.encode(image, train=train)
         label = cells.cell_labels(mask, x.shape[2:4], self.layout, self.first_center)
-        return x.reshape(len(x), -1, x.shape[-1]), label.reshape(len(x), -1)
+        return x.reshape(x.shape[0], -1, x.shape[-1]), label.reshape(x.shape[0], -1)
 
     def upsample(
         self, score: Float[Array, "b q rows cols"], image: Float[Array, "b q h w 3"]
