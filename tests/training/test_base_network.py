@@ -16,6 +16,7 @@ from fss_jax.data.view import fill_color
 from fss_jax.runtime import checkpoints
 from fss_jax.runtime.devices import AXIS
 from fss_jax.scoring import results, semantic
+from fss_jax.studies import calibrate, every_pair
 from fss_jax.training import base_network
 
 
@@ -126,6 +127,10 @@ def test_trains_resumes_and_lends_its_features(config, tmp_path):
         tmp_path / "nearest", config=nearest, episodes=2, trivial=False, device_count=1
     )
     assert scored["method"] == "nearest" and scored["init"] == nearest.init
+    # What needs no training is calibrated, and scored on every pair, as what was trained.
+    known = {"config": nearest, "workdir": tmp_path / "nearest"}
+    assert calibrate.calibrate(shots=(1,), episodes=2, **known)["shots"]["1"]["images"] == 2
+    assert every_pair.evaluate(device_count=1, **known)["pairs"] > 2
     best = checkpoints.load_variables(checkpoints.checkpoint_folder(tmp_path / "one"))
     fresh = methods.init_variables(methods.build_from(nearest), nearest)
     placed, _ = weights.load(nearest.init, fresh, nearest.init_skip)
