@@ -64,7 +64,12 @@ def run(given: argparse.Namespace) -> None:
     if given.exhaustive:
         _refuse(given, "--exhaustive scores every pair", "records", "episodes", "ways")
         _refuse(given, "--exhaustive shows whole masks", "annotation")
-        settings = {"protocol": given.protocol, "items_file": given.items, "config": config, **where}
+        settings = {
+            "protocol": given.protocol,
+            "items_file": given.items,
+            "config": config,
+            **where,
+        }
         study, result = every_pair, every_pair.evaluate(given.workdir, **settings)
     elif given.protocol == "all":
         _refuse(given, f"--protocol all {DRAWS}", "records", "items", "ways")

@@ -12,6 +12,7 @@ import argparse
 import copy
 import functools
 import logging
+import time
 import types
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -146,7 +147,9 @@ class Engine:
         self.fit = jax.jit(functools.partial(call, "fit"))
         self.answer = jax.jit(functools.partial(call, "answer"))
         side = (self.size, self.size)
-        self.evidence = jax.jit(lambda task, f: call("evidence", task, f, side))
+        self._told = jax.jit(
+            lambda task, f: call("evidence", task, f, side) | call("judge", task, f, side)
+        )
 
     def but(self, **fields) -> "Engine":
         """The method with other fields on the same features, which both keep together."""
@@ -158,6 +161,10 @@ class Engine:
     def pixels(self, photo: Photo) -> np.ndarray:
         small = photo.rgb().resize((self.size, self.size), Image.BILINEAR)
         return np.asarray(small, np.float32)
+
+    def knows(self, photo: Photo) -> bool:
+        """Whether its features were computed already."""
+        return photo.image in self._known
 
     def features(self, photo: Photo) -> dict[str, np.ndarray]:
         """[1, 1, ...] of each level, kept as float16."""
@@ -177,6 +184,10 @@ class Engine:
             for p in photos
         ]
         return self.fit(features, jnp.asarray(np.stack(masks)[None]))
+
+    def told(self, task, photo: Photo) -> dict[str, float]:
+        """What speaks for a picture's mask, and what the method makes of that."""
+        return {k: float(v[0, 0]) for k, v in self._told(task, self.features(photo)).items()}
 
     def logits(self, task, photo: Photo, shape: tuple[int, int]) -> np.ndarray:
         """At the picture's own size."""
@@ -242,10 +253,14 @@ def rows(
         rng = np.random.default_rng([seed, zlib.crc32(name.encode()), 1])
         for supports, asked in draws(name, found[name], shots, queries, seed, leave_one_out):
             count = len(supports)
-            task = engine.task(supports)
+            for photo in supports:
+                engine.features(photo)
+            began = time.perf_counter()
+            task = jax.block_until_ready(engine.task(supports))
+            common = {"fit_seconds": time.perf_counter() - began}
             tasks = {n: other.task(supports) for n, other in variants.items()}
             seeing = {n: other for n, other in trained.items() if _show(other, supports)}
-            common = {"set": set_name, "class": name.split("/")[1], "shots": count}
+            common |= {"set": set_name, "class": name.split("/")[1], "shots": count}
             agreement, peaks = (np.asarray(task[n])[0, :count] for n in ("agreement", "peaks"))
             common["agreement"] = float(np.mean(agreement))
             common["support_peak"] = float(np.mean(peaks))
@@ -253,12 +268,16 @@ def rows(
             absent = [("far", others[i]) for i in rng.permutation(len(others))[:ABSENT]]
             absent += [("near", near[i]) for i in rng.permutation(len(near))[:ABSENT]]
             for kind, photo in [*(("present", photo) for photo in asked), *absent]:
-                told = engine.evidence(task, engine.features(photo))
-                row = common | {"picture": photo.name, "kind": kind}
-                row |= {k: float(v[0, 0]) for k, v in told.items()}
+                new, began = not engine.knows(photo), time.perf_counter()
+                engine.features(photo)
+                known = time.perf_counter()
+                row = common | {"picture": photo.name, "kind": kind} | engine.told(task, photo)
                 if kind == "present":
                     truth = photo.mask()
                     mask = engine.logits(task, photo, truth.shape) > 0
+                    row["mask_seconds"] = time.perf_counter() - known
+                    if new:
+                        row["features_seconds"] = known - began
                     row |= {
                         "iou": iou(mask, truth),
                         "boundary_iou": boundary_iou(mask, truth),
@@ -356,5 +375,15 @@ def run(given: argparse.Namespace) -> None:
     for k, table in result["iou"].items():
         line = "  ".join(f"{name} {100 * value:.1f}" for name, value in table.items())
         print(f"{k} supports: {line}")
+    for k, table in result["by_size"].items():
+        line = "  ".join(
+            f"{name} {100 * v['iou']:.1f} ({v['pictures']})" for name, v in table.items()
+        )
+        print(f"{k} supports, by size (pictures): {line}")
+    for k, table in result["said_absent"].items():
+        line = "  ".join(f"{name} {100 * value:.0f}%" for name, value in table.items())
+        print(f"{k} supports, said not to be there: {line}")
+    for k, table in result["seconds"].items():
+        print(f"{k} supports: " + ", ".join(f"{of} {v:.3f} s" for of, v in table.items()))
     for k, table in result.get("common", {}).items():
         print(f"{k} supports, classes that have enough for all: {100 * table['mean']:.1f}")

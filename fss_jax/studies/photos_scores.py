@@ -1,8 +1,11 @@
 """Scores of `fss study photos`: of one mask, and their means over pictures, classes and sets."""
 
+from typing import Any
+
 import numpy as np
 from scipy import ndimage
 
+SIZES = (0.02, 0.05, 0.2)  # of a picture: where its object belongs to the next larger kind
 BAND = 0.02  # of the diagonal: the width of what boundary IoU compares (Cheng et al. 2021)
 
 
@@ -35,16 +38,52 @@ def mean(rows: list[dict], what: str = "iou") -> dict[str, float]:
     return sets | {"mean": float(np.mean(list(sets.values())))}
 
 
-def tables(rows: list[dict]) -> dict[str, dict[str, dict[str, float]]]:
-    """`mean` of IoU and of boundary IoU by the number of supports.
+def by_size(rows: list[dict]) -> dict[str, dict[str, float]]:
+    """Mean IoU over pictures, and how many, by the object's share of the picture."""
+    shown = [row for row in rows if row["kind"] == "present"]
+    place = np.searchsorted(SIZES, [row["share"] for row in shown], side="right")
+    edges = [f"{100 * size:g}%" for size in SIZES]
+    names = [f"below {edges[0]}", *map("{} to {}".format, edges, edges[1:]), f"above {edges[-1]}"]
+    found = {}
+    for n, name in enumerate(names):
+        some = [row["iou"] for row, at in zip(shown, place, strict=True) if at == n]
+        if some:
+            found[name] = {"iou": float(np.mean(some)), "pictures": len(some)}
+    return found
 
-    'common' is that of IoU over the classes that have pictures enough for each of these numbers.
+
+def said_absent(rows: list[dict]) -> dict[str, float]:
+    """The share of masks that the method empties: of pictures with the class and of those without."""
+    kinds = sorted({row["kind"] for row in rows})
+    return {
+        kind: float(np.mean([not row["found"] for row in rows if row["kind"] == kind]))
+        for kind in kinds
+    }
+
+
+def seconds(rows: list[dict]) -> dict[str, float]:
+    """Medians: a picture's features, where computed; its mask and what speaks for it; a fit."""
+    keys = {what: f"{what}_seconds" for what in ("features", "mask", "fit")}
+    columns = {what: [row[key] for row in rows if key in row] for what, key in keys.items()}
+    return {what: float(np.median(values)) for what, values in columns.items() if values}
+
+
+def tables(rows: list[dict]) -> dict[str, dict[str, dict[str, Any]]]:
+    """By the number of supports: `mean` of IoU and of boundary IoU, `by_size`, `said_absent`, `seconds`.
+
+    'common' is the IoU over the classes that have pictures enough for each of these numbers.
     """
     shots = sorted({row["shots"] for row in rows}, reverse=True)
     result = {
         what: {str(k): mean([row for row in rows if row["shots"] == k], what) for k in shots}
         for what in ("iou", "boundary_iou")
     }
+    by_shots = {str(k): [row for row in rows if row["shots"] == k] for k in shots}
+    result |= {
+        name: {k: of(some) for k, some in by_shots.items()}
+        for name, of in (("by_size", by_size), ("said_absent", said_absent))
+    }
+    result["seconds"] = {k: seconds(some) for k, some in by_shots.items()}
     classes = [{(r["set"], r["class"]) for r in rows if r["shots"] == k} for k in shots]
     common = set.intersection(*classes)
     if common != set.union(*classes):

@@ -66,14 +66,36 @@ def test_every_number_of_supports_is_asked_the_same(tmp_path):
 
 
 def test_classes_with_few_pictures_are_left_out_of_what_is_compared():
+    common = {"set": "s", "kind": "present", "share": 0.1, "found": 1.0}
     rows = [
-        {"set": "s", "class": c, "kind": "present", "shots": k, "iou": v, "boundary_iou": v}
+        common | {"class": c, "shots": k, "iou": v, "boundary_iou": v}
         for c, k, v in (("x", 5, 0.5), ("x", 1, 0.25), ("y", 1, 0.75))
     ]
     found = photos_scores.tables(rows)
     assert found["iou"]["1"]["mean"] == 0.5
     assert {k: of["mean"] for k, of in found["common"].items()} == {"5": 0.5, "1": 0.25}
     assert "common" not in photos_scores.tables(rows[1:])
+
+
+def test_sizes_absence_and_seconds_are_told():
+    rows = [
+        {"kind": "present", "share": share, "iou": iou, "found": found}
+        for share, iou, found in (
+            (0.01, 0.2, 0.0),
+            (0.02, 0.5, 1.0),
+            (0.03, 0.7, 1.0),
+            (0.5, 1, 1.0),
+        )
+    ]
+    rows += [{"kind": "far", "found": 0.0}, {"kind": "far", "found": 1.0}]
+    assert photos_scores.by_size(rows) == {
+        "below 2%": {"iou": 0.2, "pictures": 1},
+        "2% to 5%": {"iou": 0.6, "pictures": 2},
+        "above 20%": {"iou": 1.0, "pictures": 1},
+    }
+    assert photos_scores.said_absent(rows) == {"far": 0.5, "present": 0.25}
+    timed = [{"mask_seconds": s, "fit_seconds": 9.0} for s in (3.0, 1.0, 2.0)]
+    assert photos_scores.seconds(timed) == {"mask": 2.0, "fit": 9.0}
 
 
 def test_scores_of_masks():
