@@ -292,7 +292,14 @@ class Segmenter:
                 f"{shown[int(np.argmin(seen))]} has an object too small to be seen at the "
                 f"{self.view.support_size} pixels of this network; crop its image"
             )
-        return task, self._doubts(task, name, shown)
+        cell, side = self._model.cell, self.view.support_size
+        small = [
+            f"{what}: the object is smaller than a cell, {cell} x {cell} of the pixels that are seen of "
+            "a picture; crop the picture around it"
+            for what, label, (h, w) in zip(shown, labels, sizes, strict=True)
+            if (label == 1).sum() * (side * side / (h * w) if side else 1) < cell * cell
+        ]
+        return task, small + self._doubts(task, name, shown)
 
     def _doubts(self, task: Any, name: str, shown: list) -> list[str]:
         """A line about each support whose mask the others find next to nothing of."""

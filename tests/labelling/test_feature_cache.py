@@ -206,6 +206,21 @@ def test_supports_that_contradict_the_others_are_named():
     assert one.doubts == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("side", "named"), [(8, False), (2, True)])
+def test_a_support_whose_object_fills_no_cell_is_named(side, named):
+    """Of 32 pixels a side, which are seen at half of it, so that 8 are a cell of 4."""
+
+    class Cells(Redness):
+        cell = 4
+
+    one = Segmenter(Cells(), {}, VIEW)
+    mask = np.zeros((32, 32), np.uint8)
+    mask[10 : 10 + side, 10 : 10 + side] = 1
+    one.set_support(np.full((32, 32, 3), 90, np.uint8), mask)
+    assert [("smaller than a cell, 4 x 4" in line) for line in one.doubts] == [True] * named
+
+
 def flags(place):
     return argparse.Namespace(
         support=place / "square",
