@@ -133,17 +133,28 @@ def relabel(segmenter: Segmenter, labels: Labels, *, progress: bool = True) -> i
     Raises:
       ValueError: a file of somebody else is in the way.
     """
-    manifest = labels.manifest
+    return sum(relabel_in_turn(segmenter, labels, progress=progress))
+
+
+def relabel_in_turn(
+    segmenter: Segmenter, labels: Labels, first: Sequence[str] = (), *, progress: bool = True
+) -> Iterator[int]:
+    """`relabel` in two parts, which yields how many each has: those of `first`, and all others.
+
+    The summaries are written with the second.
+    """
     settings = {"fingerprint": segmenter.fingerprint(), "classes": list(labels.classes)}
-    fresh = settings != manifest.settings
-    todo = [n for n in labels.names if not labels.corrected(n) and (fresh or not labels.done(n))]
-    outputs = (path for name in todo for path in labels.outputs(name))
-    require_ours(labels, outputs)
-    manifest.start(settings)
-    run(segmenter, labels, todo, progress=progress)
-    labels.summarize()
-    tell_kept(labels)
-    return len(todo)
+    fresh = settings != labels.manifest.settings
+    wanted = set(first)
+    for part in (first, [name for name in labels.names if name not in wanted]):
+        todo = [n for n in part if not labels.corrected(n) and (fresh or not labels.done(n))]
+        require_ours(labels, (path for name in todo for path in labels.outputs(name)))
+        labels.manifest.start(settings)
+        run(segmenter, labels, todo, progress=progress)
+        if part is not first:
+            labels.summarize()
+            tell_kept(labels)
+        yield len(todo)
 
 
 def require_ours(labels: Labels, outputs: Iterable[Path]) -> None:

@@ -11,7 +11,7 @@ goes on where the page stopped, and the other way round.
 import re
 import shutil
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -119,8 +119,15 @@ class Workbench:
         Raises:
           ValueError: no example, or no image yet; an example that cannot be used.
         """
+        return sum(self.predict_in_turn())
+
+    def predict_in_turn(self, first: Sequence[str] = ()) -> Iterator[int]:
+        """`predict`, which yields how many twice: after the images of `first`, and after all others."""
         self.segmenter.set_support(*self._shown())
-        return job.relabel(self.segmenter, self._labels(), progress=False)
+        labels = self._labels()
+        there = set(labels.names)
+        first = [name for name in first if name in there]
+        yield from job.relabel_in_turn(self.segmenter, labels, first, progress=False)
 
     def changes(self) -> list[str]:
         """A line that names the images whose masks the last prediction changed most; see watching."""

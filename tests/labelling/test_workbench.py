@@ -16,7 +16,7 @@ from data_builders import pairs
 from data_builders.masks import read_mask
 from fss_jax import Segmenter
 from fss_jax.labelling import sample, workbench
-from fss_jax.labelling.app import page, painting, view
+from fss_jax.labelling.app import guard, painting, view
 from fss_jax.labelling.workbench import Workbench
 
 
@@ -76,6 +76,22 @@ def test_label_correct_teach_and_export(bench, tmp_path):
     assert len(again.examples()) == 2 and len(again.found()) == 3
 
 
+def test_pictures_in_view_are_found_first(bench, tmp_path):
+    bench.add_example(*toy_pictures.square(0))
+    bench.add_images(sorted(toy_pictures.write_images(tmp_path / "images", 5).iterdir()))
+    assert list(bench.predict_in_turn(["nobody.png"])) == [0, 5]
+    bench.correct("2.png", bench.mask("2.png") | (np.indices(bench.mask("2.png").shape)[0] < 4))
+    bench.add_example(bench.image("2.png"), bench.mask("2.png"))
+    turns = bench.predict_in_turn(["4.png", "2.png", "1.png"])
+    assert next(turns) == 2  # what a person corrected stays
+    assert {name for name, *_ in bench.found()} == {"1.png", "4.png"}
+    table = (bench.folder / "labels" / "labels.csv").read_text()
+    assert list(turns) == [2]
+    assert {name for name, *_ in bench.found()} == {f"{n}.png" for n in range(5)}
+    assert (bench.folder / "labels" / "labels.csv").read_text() != table
+    assert list(bench.predict_in_turn(["4.png"])) == [0, 0]
+
+
 def test_only_pictures_of_a_bounded_size_are_taken_up(bench, tmp_path, monkeypatch):
     files = [bomb(tmp_path / "bomb.png")]
     for name, data in {
@@ -110,7 +126,7 @@ def test_what_gradio_decodes_itself_is_bounded_too(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
     Image.new("RGB", (4, 4)).save(tmp_path / "x.eps")
     Image.open(tmp_path / "x.eps").close()
-    page.restrict_pillow()
+    guard.restrict_pillow()
     with pytest.raises(Image.DecompressionBombError):
         Image.open(bomb(tmp_path / "bomb.png"))
     with pytest.raises(OSError, match="cannot identify"):

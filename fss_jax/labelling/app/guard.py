@@ -4,12 +4,17 @@ A web page of somebody else must not make the browser of a person here change an
 somebody else must not lead here, and no request may fill the memory or the disk.
 """
 
+import os
 import socket
 import urllib.parse
 from collections.abc import Iterable
 from pathlib import Path
 
+from PIL import Image
+
+from data_builders.pictures import FORMATS
 from fss_jax.labelling.app.people import People
+from fss_jax.labelling.workbench import MAX_PIXELS
 
 MAX_JSON = 8 * 2**20  # bytes of a request that is no upload: names of 20,000 uploaded files
 CHANGES = (  # all that the page needs; gradio has more
@@ -146,3 +151,16 @@ def _counted(receive, limit: int):
         return message
 
     return counted
+
+
+def restrict_pillow() -> None:
+    """Gradio decodes what is painted by itself: to it, too, bombs and odd formats are no pictures."""
+    Image.init()
+    Image.ID[:] = [name for name in Image.ID if name in FORMATS]
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow refuses from twice its limit on
+
+
+def no_network() -> None:
+    """To be called before gradio is imported: it asks and tells nobody outside."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["HF_HUB_OFFLINE"] = os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"

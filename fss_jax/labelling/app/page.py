@@ -9,15 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from data_builders.mask_choice import Choice
-from data_builders.pictures import FORMATS
 from fss_jax.data.imaging import VOID
 from fss_jax.labelling import feature_cache, job, pictures
-from fss_jax.labelling.app import keys, view
+from fss_jax.labelling.app import guard, keys, view
 from fss_jax.labelling.app.editor import bound
-from fss_jax.labelling.app.guard import Guard, is_local, known_hosts, plain
 from fss_jax.labelling.app.painting import NOTHING, OBJECT, canvas, painted, strokes
 from fss_jax.labelling.app.people import SHARED, People, of, read_logins
 from fss_jax.labelling.workbench import MAX_BYTES, MAX_PIXELS, ORDERS, read_upload
@@ -36,12 +33,6 @@ POLICY = (
     "blob:; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
     "connect-src 'self' data: blob:; object-src 'none'; frame-ancestors 'none'"
 )
-
-
-def no_network() -> None:
-    """To be called before gradio is imported: it asks and tells nobody outside."""
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ["HF_HUB_OFFLINE"] = os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 
 def build(people: People, served: Path) -> Any:
@@ -64,14 +55,29 @@ def build(people: People, served: Path) -> Any:
         )  # fmt: skip
         return bound(made)
 
+    @contextlib.contextmanager
+    def shown():
+        """What a person can fix is shown to them."""
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            raise gr.Error(" ".join(str(error).split()), duration=None) from error
+
     def guarded(function):
-        """Gives the workbench of who asks; what a person can fix is shown to them."""
+        """Gives the workbench of who asks."""
 
         def call(request: gr.Request, *arguments):
-            try:
+            with shown():
                 return function(of(people, request), *arguments)
-            except (ValueError, OSError) as error:
-                raise gr.Error(" ".join(str(error).split()), duration=None) from error
+
+        return call
+
+    def guarded_turns(function):
+        """`guarded` for what answers several times."""
+
+        def call(request: gr.Request, *arguments):
+            with shown():
+                yield from function(of(people, request), *arguments)
 
         return call
 
@@ -118,13 +124,20 @@ def build(people: People, served: Path) -> Any:
         bench.add_sample()
         return bench.examples(), "The pictures are there: have it found."
 
-    def predict(bench, files, folder, order):
+    def predict(bench, files, folder, order, names):
+        """What is in view first: a correction's effect is seen long before a large folder is done."""
         paths = [Path(file) for file in [*(files or []), *(folder or [])]]
         refused = bench.add_images(paths)
-        count = bench.predict()
+        turns = bench.predict_in_turn(names[: view.IN_VIEW])
+        count = next(turns)
+        if count:
+            seen = set(names[: view.IN_VIEW])
+            found = [item for item in bench.found(order) if item[0] in seen]
+            yield (*view.gallery(found), None, None, "New masks of the first; the others follow.")
+        count += sum(turns)
         lines = [f"Labelled images: {count}; examples: {len(bench.examples())}.", *refused]
         lines += bench.changes()
-        return (*gallery(bench, order), None, None, "\n\n".join(lines))
+        yield (*gallery(bench, order), None, None, "\n\n".join(lines))
 
     def gallery(bench, order, first=0):
         return view.gallery(bench.found(order), first)
@@ -249,8 +262,8 @@ def build(people: People, served: Path) -> Any:
         listed = [overlays, names, first, where]
         for button in (find, again):
             button.click(
-                guarded(predict),
-                [files, folder, order],
+                guarded_turns(predict),
+                [files, folder, order, names],
                 [*listed, files, folder, told],
                 concurrency_id="model",
                 **hidden,
@@ -284,13 +297,6 @@ def by_field(message: str) -> str:
     return message
 
 
-def restrict_pillow() -> None:
-    """Gradio decodes what is painted by itself: to it, too, bombs and odd formats are no pictures."""
-    Image.init()
-    Image.ID[:] = [name for name in Image.ID if name in FORMATS]
-    Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow refuses from twice its limit on
-
-
 def serve(
     people: People,
     host: str,
@@ -308,7 +314,7 @@ def serve(
       ValueError: others than this computer could open it without a login; or another process serves
         this folder.
     """
-    if not is_local(host) and not people.logins:
+    if not guard.is_local(host) and not people.logins:
         raise ValueError(
             f"--host {host} opens the page to others: name them with --logins FILE, lines of "
             "NAME:PASSWORD"
@@ -316,7 +322,7 @@ def serve(
     served = (people.owner.folder / SERVED).resolve()
     os.environ["GRADIO_TEMP_DIR"] = str(served)
     os.environ["FORWARDED_ALLOW_IPS"] = ""  # uvicorn's: nobody speaks for another
-    no_network()
+    guard.no_network()
     import gradio as gr
     from starlette.middleware import Middleware
 
@@ -324,22 +330,22 @@ def serve(
         stack.enter_context(locks.alone(people.owner.folder, "served by", "--folder"))
         empty(served)
         stack.callback(empty, served)
-        restrict_pillow()
+        guard.restrict_pillow()
         page = build(people, served).queue(default_concurrency_limit=1)
-        guard = Middleware(
-            Guard, hosts=known_hosts(host, more_hosts), people=people, served=served,
+        shield = Middleware(
+            guard.Guard, hosts=guard.known_hosts(host, more_hosts), people=people, served=served,
             quota=QUOTA, policy=POLICY,
         )  # fmt: skip
         plain_theme = gr.themes.Default(
             font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
         )
         _, address, _ = page.launch(
-            server_name=f"[{plain(host)}]" if ":" in host else host, server_port=port or None,
+            server_name=f"[{guard.plain(host)}]" if ":" in host else host, server_port=port or None,
             share=False, quiet=True, show_error=False, auth=list(people.logins.items()) or None,
             prevent_thread_lock=True, max_file_size=MAX_BYTES, strict_cors=True, ssr_mode=False,
             pwa=False, mcp_server=False, enable_monitoring=False, footer_links=[], theme=plain_theme,
             head=keys.HEAD,
-            app_kwargs={"middleware": [guard]},
+            app_kwargs={"middleware": [shield]},
         )  # fmt: skip
         stack.callback(page.close, verbose=False)
         if people.key:
@@ -377,7 +383,7 @@ def run(
     Raises:
       ValueError: the extra `app` is not installed; or as `job.open_segmenter` and `serve`.
     """
-    no_network()
+    guard.no_network()
     try:
         import gradio  # noqa: F401
     except ImportError as error:
