@@ -9,7 +9,7 @@ from fss_jax.labelling import labels
 
 Found = tuple[str, Path | None, str]  # of Workbench.found
 PAGE = 40  # pictures at a time
-IN_VIEW = 10  # of them, that the gallery shows without scrolling: two rows
+IN_VIEW = 5  # of them, that are found first after a correction: the gallery's first row
 THUMBNAIL = 480
 
 
