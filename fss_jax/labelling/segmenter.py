@@ -292,7 +292,7 @@ class Segmenter:
                 f"{shown[int(np.argmin(seen))]} has an object too small to be seen at the "
                 f"{self.view.support_size} pixels of this network; crop its image"
             )
-        cell, side = self._model.cell, self.view.support_size
+        cell, side = self._model.smallest, self.view.support_size
         small = [
             f"{what}: the object is smaller than a cell, {cell} x {cell} of the pixels that are seen of "
             "a picture; crop the picture around it"

@@ -141,6 +141,10 @@ class Fitted(Method):
         own = {"width": self.width} if self.backbone == "vgg16" else {}
         self.network = BACKBONES[self.backbone].network(dtype=self.dtype, **own)
 
+    @property
+    def smallest(self) -> int:
+        return self.cell
+
     # -- the three parts -------------------------------------------------------------------------
 
     def features(

@@ -212,7 +212,7 @@ def test_a_support_whose_object_fills_no_cell_is_named(side, named):
     """Of 32 pixels a side, which are seen at half of it, so that 8 are a cell of 4."""
 
     class Cells(Redness):
-        cell = 4
+        smallest = 4
 
     one = Segmenter(Cells(), {}, VIEW)
     mask = np.zeros((32, 32), np.uint8)

@@ -49,7 +49,8 @@ class Method(nn.Module):
         answer: (task, query features, image [b, q, h, w, 3]) -> logits [b, q, h, w].
         Callers may keep features, and add supports that are undecided everywhere: they change
         nothing.
-      cell: the side in pixels of what is compared of an image: a smaller object is doubted. 0: not told.
+      smallest: the side in pixels of what is compared of an image: a smaller object is doubted. 0: not
+        told.
       toy: values of fields with which it is small; a backbone adds its own (see `methods.toy_fields`).
       published_parameters: how many parameters each part has at the fields' defaults, as published;
         '' is the whole.
@@ -79,7 +80,7 @@ class Method(nn.Module):
     any_shots: ClassVar[bool] = True
     tuned: ClassVar[str] = ""
     in_parts: ClassVar[bool] = False
-    cell: ClassVar[int] = 0
+    smallest: ClassVar[int] = 0
     toy: ClassVar[Mapping[str, Any]] = {}
     published_parameters: ClassVar[Mapping[str, int]] = {}
 
