@@ -322,9 +322,9 @@ class Fitted(Method):
                 x, banks["object"], banks["background"], used, self.few
             )
         if "ridge" in self.heads:
-            task["ridge"], found["ridge"] = ridge.fit(
-                ridge.extended(x), inside, outside, self.strength
-            )
+            solved = ridge.fit(ridge.extended(x), inside, outside, self.strength)
+            # The next solver starts when both of this one's have ended (see ridge.fit).
+            task["ridge"], found["ridge"] = jax.lax.optimization_barrier(solved)
         scores = jnp.stack([found[head] / _UNITS[head] for head in self.heads], -1)
         usual = jnp.asarray(
             [self.usual[HEADS.index(head)] for head in self.heads] + [self.usual[-1]], jnp.float32

@@ -58,9 +58,7 @@ def collect(cells: Float[Array, "k m d"], member: Bool[Array, "k m"], count: int
         return jax.lax.fori_loop(0, rounds, again, own[:count])
 
     drawn = jnp.minimum(index, cells.shape[1] - 1)
-    # Behind a barrier: XLA would draw them anew in every round of the loop.
     own = jnp.take_along_axis(cells, drawn[..., None], 1)
-    own, valid = jax.lax.optimization_barrier((own, valid))
     return Bank(jax.lax.map(means, (own, valid)), valid[:, :count])
 
 
