@@ -141,20 +141,24 @@ def relabel_in_turn(
 ) -> Iterator[int]:
     """`relabel` in two parts, which yields how many each has: those of `first`, and all others.
 
-    The summaries are written with the second.
+    What is in the way is refused before anything is written; the summaries come with the second part.
     """
+    manifest = labels.manifest
     settings = {"fingerprint": segmenter.fingerprint(), "classes": list(labels.classes)}
-    fresh = settings != labels.manifest.settings
+    fresh = settings != manifest.settings
+    todo = [n for n in labels.names if not labels.corrected(n) and (fresh or not labels.done(n))]
+    require_ours(labels, (path for name in todo for path in labels.outputs(name)))
+    manifest.start(settings)
     wanted = set(first)
-    for part in (first, [name for name in labels.names if name not in wanted]):
-        todo = [n for n in part if not labels.corrected(n) and (fresh or not labels.done(n))]
-        require_ours(labels, (path for name in todo for path in labels.outputs(name)))
-        labels.manifest.start(settings)
-        run(segmenter, labels, todo, progress=progress)
-        if part is not first:
-            labels.summarize()
-            tell_kept(labels)
-        yield len(todo)
+    early = [name for name in todo if name in wanted]
+    if early:
+        run(segmenter, labels, early, progress=progress)
+    yield len(early)
+    rest = [name for name in todo if name not in wanted]
+    run(segmenter, labels, rest, progress=progress)
+    labels.summarize()
+    tell_kept(labels)
+    yield len(rest)
 
 
 def require_ours(labels: Labels, outputs: Iterable[Path]) -> None:

@@ -124,10 +124,7 @@ class Workbench:
     def predict_in_turn(self, first: Sequence[str] = ()) -> Iterator[int]:
         """`predict`, which yields how many twice: after the images of `first`, and after all others."""
         self.segmenter.set_support(*self._shown())
-        labels = self._labels()
-        there = set(labels.names)
-        first = [name for name in first if name in there]
-        yield from job.relabel_in_turn(self.segmenter, labels, first, progress=False)
+        yield from job.relabel_in_turn(self.segmenter, self._labels(), first, progress=False)
 
     def changes(self) -> list[str]:
         """A line that names the images whose masks the last prediction changed most; see watching."""

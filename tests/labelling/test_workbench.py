@@ -92,6 +92,20 @@ def test_pictures_in_view_are_found_first(bench, tmp_path):
     assert list(bench.predict_in_turn(["4.png"])) == [0, 0]
 
 
+@pytest.mark.parametrize("first", [[], ["1.png"]])
+def test_what_is_in_the_way_is_refused_before_anything_is_forgotten(bench, tmp_path, first):
+    bench.add_example(*toy_pictures.square(0))
+    bench.add_images(sorted(toy_pictures.write_images(tmp_path / "images", 3).iterdir()))
+    bench.predict()
+    found, log = bench.found(), bench.folder / "labels" / "manifest.jsonl"
+    before = log.read_bytes()
+    (bench.folder / "labels" / "overlays" / "2.jpg").write_bytes(b"somebody's")
+    bench.add_example(*toy_pictures.square(1))
+    with pytest.raises(ValueError, match="did not write it, or it was changed"):
+        list(bench.predict_in_turn(first))
+    assert log.read_bytes() == before and bench.found() == found
+
+
 def test_only_pictures_of_a_bounded_size_are_taken_up(bench, tmp_path, monkeypatch):
     files = [bomb(tmp_path / "bomb.png")]
     for name, data in {

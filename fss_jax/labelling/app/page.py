@@ -128,10 +128,10 @@ def build(people: People, served: Path) -> Any:
         """What is in view first: a correction's effect is seen long before a large folder is done."""
         paths = [Path(file) for file in [*(files or []), *(folder or [])]]
         refused = bench.add_images(paths)
-        turns = bench.predict_in_turn(names[: view.IN_VIEW])
+        seen = names[: view.IN_VIEW]
+        turns = bench.predict_in_turn(seen)
         count = next(turns)
         if count:
-            seen = set(names[: view.IN_VIEW])
             found = [item for item in bench.found(order) if item[0] in seen]
             yield (*view.gallery(found), None, None, "New masks of the first; the others follow.")
         count += sum(turns)
