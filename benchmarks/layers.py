@@ -6,7 +6,6 @@ Where the machine is shared, compare CPU time: it sums over threads and leaves o
 """
 
 import functools
-import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -197,9 +196,10 @@ def depthwise(side: int, channels: int, size: int) -> Calls:
 def efficientnet_lite2(side: int) -> Calls:
     """The whole network on ImageNet's weights; PyTorch's is the package that these come with."""
     x = 0.1 * _array(1, side, side, 3)
-    package = importlib.import_module("efficientnet_lite_pytorch")
+    from efficientnet_lite_pytorch import EfficientNet
+
     weights_path = str(pip_packages.find("efficientnet_lite2"))
-    theirs = package.EfficientNet.from_pretrained(
+    theirs = EfficientNet.from_pretrained(
         "efficientnet-lite2", weights_path=weights_path, image_size=None
     )
     network = EfficientNetLite(2, outputs=1000)

@@ -37,7 +37,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--shots",
         type=arguments.COUNT,
         help="supports that the files take; otherwise any number, or the config's for methods whose "
-        "shapes depend on it (cosegment, fitted, logistic, nearest, siamese)",
+        "shapes depend on it",
     )
 
 

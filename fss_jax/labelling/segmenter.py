@@ -292,14 +292,17 @@ class Segmenter:
                 f"{shown[int(np.argmin(seen))]} has an object too small to be seen at the "
                 f"{self.view.support_size} pixels of this network; crop its image"
             )
+        return task, self._too_small(labels, sizes, shown) + self._doubts(task, name, shown)
+
+    def _too_small(self, labels: np.ndarray, sizes: np.ndarray, shown: list) -> list[str]:
+        """A line about each support whose object fills no cell of what the method compares."""
         cell, side = self._model.smallest, self.view.support_size
-        small = [
+        return [
             f"{what}: the object is smaller than a cell, {cell} x {cell} of the pixels that are seen of "
             "a picture; crop the picture around it"
             for what, label, (h, w) in zip(shown, labels, sizes, strict=True)
             if (label == 1).sum() * (side * side / (h * w) if side else 1) < cell * cell
         ]
-        return task, small + self._doubts(task, name, shown)
 
     def _doubts(self, task: Any, name: str, shown: list) -> list[str]:
         """A line about each support whose mask the others find next to nothing of."""

@@ -1,5 +1,6 @@
 """Scores of `fss study photos`: of one mask, and their means over pictures, classes and sets."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -74,30 +75,25 @@ def tables(rows: list[dict]) -> dict[str, dict[str, dict[str, Any]]]:
     'common' is the IoU over the classes that have pictures enough for each of these numbers.
     """
     shots = sorted({row["shots"] for row in rows}, reverse=True)
-    result = {
-        what: {str(k): mean([row for row in rows if row["shots"] == k], what) for k in shots}
-        for what in ("iou", "boundary_iou")
-    }
     by_shots = {str(k): [row for row in rows if row["shots"] == k] for k in shots}
-    result |= {
-        name: {k: of(some) for k, some in by_shots.items()}
-        for name, of in (("by_size", by_size), ("said_absent", said_absent))
-    }
-    result["seconds"] = {k: seconds(some) for k, some in by_shots.items()}
-    classes = [{(r["set"], r["class"]) for r in rows if r["shots"] == k} for k in shots]
+
+    def each(score: Callable, *what: str) -> dict[str, Any]:
+        return {k: score(some, *what) for k, some in by_shots.items()}
+
+    result = {what: each(mean, what) for what in ("iou", "boundary_iou")}
+    result |= {of.__name__: each(of) for of in (by_size, said_absent, seconds)}
+    classes = [{(row["set"], row["class"]) for row in some} for some in by_shots.values()]
     common = set.intersection(*classes)
     if common != set.union(*classes):
-        shared = [row for row in rows if (row["set"], row["class"]) in common]
-        result["common"] = {str(k): mean([r for r in shared if r["shots"] == k]) for k in shots}
+        result["common"] = each(
+            lambda some: mean([row for row in some if (row["set"], row["class"]) in common])
+        )
     beside = sorted({name for row in rows for name in row.get("beside", ())})
     if beside:
         result["beside"] = {
-            name: {
-                str(k): mean(
-                    [r | r["beside"] for r in rows if r["shots"] == k and "beside" in r], name
-                )
-                for k in shots
-            }
+            name: each(
+                lambda some, n: mean([r | r["beside"] for r in some if "beside" in r], n), name
+            )
             for name in beside
         }
     return result

@@ -211,7 +211,8 @@ def test_it_can_be_exported(name):
     again = np.asarray(segment(flat, condition(flat, SUPPORT, SQUARE), QUERY))
     whole = answer(name)
     close = np.isclose(again, whole, rtol=1e-2, atol=2e-3 * np.abs(whole).max())
-    # A logit of a probability near 0 or 1 has few digits.
+    # A logit of a probability near 0 or 1 has few digits: a few of them may differ by more.
+    assert close.mean() > 0.998
     close |= np.isclose(*map(scipy.special.expit, (again, whole)), rtol=0, atol=1e-3)
     assert close.all()
     if shots:
